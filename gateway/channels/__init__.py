@@ -1,0 +1,1 @@
+"""What a channel is to us: seven verbs, typed answers, and what it can do as data."""

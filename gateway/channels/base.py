@@ -1,0 +1,153 @@
+"""The Channel protocol: what every adapter promises, and the typed answers that it gives.
+
+`create` and `refund` are idempotent by our number. `read` verifies, then translates, with no I/O. A verb
+raises `ChannelUnavailable` when nothing is known of what the channel did, and `ChannelRefused` when it
+said no; an answer whose signature fails is *unavailable*. No verb retries: whoever calls decides that.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from msgspec import Struct
+
+from gateway.model import ChannelReport, RefundReport, Terminal
+from gateway.money import Money
+
+
+class Traits(Struct, frozen=True):
+    """What a channel can do, as data."""
+
+    channel: str
+    products: Mapping[Terminal, str]  # the default product of a terminal
+    all_products: frozenset[str]
+    currencies: frozenset[str]
+    minimum: int  # minor units
+    maximum: int
+    closes: bool
+    refunds: bool
+    live_after_close: bool
+    shortest_window: timedelta  # the least time between create and time_expire
+    late_margin: timedelta  # how long after pay_by money may still arrive
+    repeat_window: timedelta | None  # how long `create` is deduplicated; None: until pay_by
+    ask_ladder_s: tuple[int, ...]
+    slow_ask_s: int  # after the ladder
+
+
+class CreateRequest(Struct, frozen=True):
+    """Everything that `create` says to the channel. It is stored, so that a repeat says the same."""
+
+    number: str
+    product: str
+    money: Money
+    subject: str
+    pay_by: datetime
+    notify_url: str
+    return_url: str  # where the channel may send the buyer back; the checkout's return page
+    payer: str = ""  # openid, where the product needs one
+    client_ip: str = ""
+    user_agent: str = ""
+
+
+class QrAction(Struct, frozen=True, tag_field="type", tag="qr"):
+    content: str
+    expires_at: datetime
+
+
+class RedirectAction(Struct, frozen=True, tag_field="type", tag="redirect"):
+    url: str
+
+
+class FormAction(Struct, frozen=True, tag_field="type", tag="form"):
+    url: str
+    fields: dict[str, str]
+
+
+class JsapiAction(Struct, frozen=True, tag_field="type", tag="jsapi"):
+    parameters: dict[str, str]
+
+
+class AppAction(Struct, frozen=True, tag_field="type", tag="app"):
+    parameters: dict[str, str]
+
+
+class VoucherAction(Struct, frozen=True, tag_field="type", tag="voucher"):
+    number: str
+    url: str
+    pdf: str
+    expires_at: datetime
+
+
+NextAction = QrAction | RedirectAction | FormAction | JsapiAction | AppAction | VoucherAction
+
+
+class Created(Struct, frozen=True):
+    """The channel accepted it: what the buyer does next, and until when that is usable."""
+
+    next_action: NextAction
+    usable_until: datetime
+
+
+class CloseResult(StrEnum):
+    """What the answer to close said. Only CLOSED is believed; all others are followed by a query."""
+
+    CLOSED = "closed"
+    PAID = "paid"
+    STILL_LIVE = "still_live"
+    NOT_FOUND = "not_found"
+    UNKNOWN = "unknown"
+
+
+class Callback(Struct, frozen=True):
+    """A callback as it came off the wire. Header names are lower case."""
+
+    headers: Mapping[str, str]
+    body: bytes
+    received_at: datetime
+
+
+class CallbackRead(Struct, frozen=True):
+    """A verified callback: the channel's id of the notification, and what it reports."""
+
+    notification_id: str
+    report: ChannelReport | RefundReport | None  # None: genuine, but nothing that concerns money
+
+
+class RefundRequest(Struct, frozen=True):
+    """What `refund` says to the channel; `number` is ours and makes it idempotent."""
+
+    number: str
+    attempt_number: str
+    payment_ref: str
+    money: Money  # to give back
+    total: Money  # what was received
+    reason: str
+    notify_url: str
+
+
+class Channel(Protocol):
+    """One merchant's account at one channel."""
+
+    @property
+    def traits(self) -> Traits: ...
+
+    async def create(self, request: CreateRequest) -> Created: ...
+
+    async def query(self, number: str) -> ChannelReport: ...
+
+    async def close(self, number: str) -> CloseResult: ...
+
+    async def refund(self, request: RefundRequest) -> RefundReport: ...
+
+    async def query_refund(self, number: str) -> RefundReport | None: ...
+
+    def read(self, callback: Callback) -> CallbackRead:
+        """Verify, then translate. Raises BadCallback, or UnknownKey: refresh_keys, then read again."""
+        ...
+
+    async def refresh_keys(self) -> None: ...
+
+    def acknowledgement(self) -> tuple[int, bytes]: ...
+
+    def rejection(self, detail: str) -> tuple[int, bytes]: ...

@@ -1,0 +1,49 @@
+"""Ids that sort by time: a prefix that says what it names, then 26 characters of Crockford base 32.
+
+The 26 characters hold 48 bits of milliseconds and 80 random bits (the layout of a ULID), so ids made
+later sort later, indexes stay compact, and nobody can guess a neighbour's.
+"""
+
+import secrets
+import time
+from typing import Final, NewType
+
+OrderId = NewType("OrderId", str)
+AttemptId = NewType("AttemptId", str)
+RefundId = NewType("RefundId", str)
+EventId = NewType("EventId", str)
+
+_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS: Final = [first + second for first in _ALPHABET for second in _ALPHABET]
+
+
+def time_ordered() -> str:
+    """Return 26 characters that sort after those made a millisecond ago."""
+    value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+    return "".join(_PAIRS[(value >> shift) & 0x3FF] for shift in range(120, -1, -10))
+
+
+def new_order_id() -> OrderId:
+    return OrderId("ord_" + time_ordered())
+
+
+def new_attempt_id() -> AttemptId:
+    return AttemptId("att_" + time_ordered())
+
+
+def new_refund_id() -> RefundId:
+    return RefundId("ref_" + time_ordered())
+
+
+def new_event_id() -> EventId:
+    return EventId("evt_" + time_ordered())
+
+
+def number_of(attempt: AttemptId) -> str:
+    """Return what the channel sees as our order number: the attempt's 26 alphanumerics."""
+    return attempt.removeprefix("att_")
+
+
+def new_checkout_token() -> str:
+    """Return the credential in a checkout URL: 192 random bits, safe in a path."""
+    return secrets.token_urlsafe(24)
