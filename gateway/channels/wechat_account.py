@@ -1,0 +1,92 @@
+"""What a merchant copies from WeChat Pay's merchant site, checked before anything is called.
+
+| key | what |
+|---|---|
+| `mchid`, `appid` | the merchant and the app that its payments are for |
+| `merchant_serial`, `merchant_key` | its API certificate: serial (hexadecimal), private key (PEM) |
+| `apiv3_key` | the APIv3 key, 32 characters |
+| `public_key_id`, `public_key` | WeChat Pay's public key (PEM) and its id, `PUB_KEY_ID_...` |
+| `platform_certificates` | WeChat Pay's platform certificates (PEM, one after another) |
+| `download_certificates` | `yes` (the default) or `no`: learn platform certificates when needed |
+| `base_url` | another host; the default is WeChat Pay's |
+
+Public key and certificates may be there together, while a merchant moves from one to the other.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.channels import signing
+from gateway.channels.wechat_connection import Credentials
+from gateway.channels.wechat_keys import PlatformKey, platform_keys_of
+from gateway.errors import ConfigurationError
+
+BASE_URL: Final = "https://api.mch.weixin.qq.com"
+
+# What each text must look like, and what to do when it does not. Values are never quoted.
+_SHAPES: Final = {
+    "mchid": (r"[0-9]{6,32}", "give the merchant number, digits only"),
+    "appid": (r"[0-9A-Za-z_]{1,32}", "give the app id, like wx and 16 characters"),
+    "merchant_serial": (
+        r"[0-9A-Fa-f]{8,64}",
+        "give the serial number of the merchant's API certificate, in hexadecimal",
+    ),
+    "merchant_key": (r"[\s\S]+", "give the text of apiclient_key.pem"),
+    "apiv3_key": (r"[!-~]{32}", "give the APIv3 key, exactly 32 characters"),
+    "base_url": (r"https?://[^\s/?#@]+(/[^\s?#]*)?", "give a URL without user, query or fragment"),
+    "download_certificates": (r"yes|no", "say yes or no"),
+    "public_key_id": (r"PUB_KEY_ID_[0-9A-Za-z]{1,53}|", "give the id that begins with PUB_KEY_ID_"),
+}
+_DEFAULTS: Final = {
+    "base_url": BASE_URL,
+    "download_certificates": "yes",
+    "public_key_id": "",
+    "public_key": "",
+    "platform_certificates": "",
+}
+
+
+def read_credentials(settings: Mapping[str, str], secrets: Mapping[str, str]) -> Credentials:
+    """Return what the texts say, or raise ConfigurationError with every field that is wrong.
+
+    A field may be in either mapping: which are kept secret is the caller's to decide.
+    """
+    given = {**_DEFAULTS, **settings, **secrets}
+    faults = [
+        f"{field}: {advice}"
+        for field, (shape, advice) in _SHAPES.items()
+        if not re.fullmatch(shape, given.get(field, "").strip())
+    ]
+    if bool(given["public_key"]) != bool(given["public_key_id"]):
+        faults.append("public_key and public_key_id: give both, or neither")
+    if faults:
+        raise ConfigurationError("\n".join(faults))
+    fixed_keys = _fixed_keys(given)
+    download = given["download_certificates"].strip() == "yes"
+    if not fixed_keys and not download:
+        raise ConfigurationError(
+            "download_certificates: without public_key and platform_certificates it must be yes"
+        )
+    return Credentials(
+        mchid=given["mchid"].strip(),
+        appid=given["appid"].strip(),
+        merchant_serial=given["merchant_serial"].strip(),
+        merchant_key=signing.read_private_key("merchant_key", given["merchant_key"]),
+        apiv3_key=given["apiv3_key"].strip().encode(),
+        base_url=given["base_url"].strip(),
+        public_key_id=given["public_key_id"].strip(),
+        fixed_keys=fixed_keys,
+        download_certificates=download,
+    )
+
+
+def _fixed_keys(given: Mapping[str, str]) -> dict[str, PlatformKey]:
+    keys: dict[str, PlatformKey] = {}
+    if given["platform_certificates"]:
+        field = "platform_certificates"
+        keys |= platform_keys_of(field, signing.read_certificates(field, given[field]))
+    if given["public_key"]:
+        public_key = signing.read_public_key("public_key", given["public_key"])
+        keys[given["public_key_id"].strip()] = PlatformKey(public_key)
+    return keys

@@ -1,0 +1,125 @@
+"""The wire to WeChat Pay: each call is signed by us, each good answer verified, none repeated.
+
+A 2xx counts only with a fresh signature of WeChat Pay over its body, the empty body of a 204 too.
+Refusals carry no signature, so the status is looked at first, and what they say is never evidence
+of money.
+"""
+
+import asyncio
+import secrets
+from typing import Final
+
+import aiohttp
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from msgspec import Struct
+from yarl import URL
+
+from gateway import __version__
+from gateway.channels import signing
+from gateway.channels.wechat_keys import SIGNATURE_TYPE, Clock, PlatformKey, PlatformKeys
+from gateway.channels.wechat_wire import Answer
+from gateway.errors import BadCallback, ChannelUnavailable, UnknownKey
+
+DEADLINE_S: Final = 5.0
+CERTIFICATES: Final = "/v3/certificates"
+
+
+class Credentials(Struct, frozen=True):
+    """Who we are at WeChat Pay, and what we share with it. Never logged."""
+
+    mchid: str
+    appid: str
+    merchant_serial: str
+    merchant_key: RSAPrivateKey
+    apiv3_key: bytes
+    base_url: str
+    public_key_id: str  # empty: WeChat Pay signs with a platform certificate
+    fixed_keys: dict[str, PlatformKey]
+    download_certificates: bool
+
+
+class Connection:
+    """Calls WeChat Pay as one merchant, over a session that keeps its connections."""
+
+    def __init__(self, credentials: Credentials, http: aiohttp.ClientSession, clock: Clock) -> None:
+        self.clock = clock
+        self.keys = PlatformKeys(
+            credentials.fixed_keys,
+            credentials.apiv3_key,
+            self._download_certificates if credentials.download_certificates else None,
+            clock,
+        )
+        self._credentials = credentials
+        self._http = http
+        self._origin = str(URL(credentials.base_url).origin())
+        self._path = URL(credentials.base_url).raw_path.rstrip("/")
+
+    async def call(self, method: str, target: str, body: bytes = b"") -> Answer:
+        """Return the answer to one signed call; a 2xx is verified, anything else is not.
+
+        `target` is path and query, escaped. Raises ChannelUnavailable when nothing came within five
+        seconds, downloading unknown keys included, or when a 2xx is not WeChat Pay's.
+        """
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                answer = await self._send(method, target, body)
+                if answer.good:
+                    await self._verify(answer)
+        except TimeoutError as error:
+            raise ChannelUnavailable(f"no answer within {DEADLINE_S:g} seconds") from error
+        except aiohttp.ClientError as error:
+            raise ChannelUnavailable(f"no answer: {type(error).__name__}") from error
+        self.keys.refresh_when_old()
+        return answer
+
+    def sign(self, *lines: str) -> str:
+        """Sign lines that each end in a line break, as the merchant; inline, see `signing`."""
+        message = "".join(f"{line}\n" for line in lines)
+        return signing.sign(self._credentials.merchant_key, message.encode())
+
+    async def _send(self, method: str, target: str, body: bytes) -> Answer:
+        path = self._path + target
+        headers = {
+            "Authorization": self._authorization(method, path, body.decode()),
+            "Accept": "application/json",
+            "User-Agent": f"PayOnce/{__version__}",
+            # The signature is over the body as it was before any compression.
+            "Accept-Encoding": "identity",
+        }
+        if body:
+            headers["Content-Type"] = "application/json"
+        if self._credentials.public_key_id:
+            headers["Wechatpay-Serial"] = self._credentials.public_key_id
+        url = URL(self._origin + path, encoded=True)
+        async with self._http.request(
+            method, url, data=body or None, headers=headers, allow_redirects=False
+        ) as response:
+            return Answer(response.status, response.headers, await response.read())
+
+    def _authorization(self, method: str, path: str, body: str) -> str:
+        timestamp = str(int(self.clock().timestamp()))
+        nonce = secrets.token_hex(16)
+        signature = self.sign(method, path, timestamp, nonce, body)
+        mine = self._credentials
+        return (
+            f'{SIGNATURE_TYPE} mchid="{mine.mchid}",nonce_str="{nonce}",signature="{signature}",'
+            f'timestamp="{timestamp}",serial_no="{mine.merchant_serial}"'
+        )
+
+    async def _verify(self, answer: Answer) -> None:
+        try:
+            try:
+                self.keys.current.check(answer.headers, answer.body, self.clock())
+            except UnknownKey:
+                await self.keys.refresh()
+                self.keys.current.check(answer.headers, answer.body, self.clock())
+        except BadCallback as error:
+            raise ChannelUnavailable(f"an answer that is not WeChat Pay's: {error}") from error
+
+    async def _download_certificates(self) -> Answer:
+        """Fetch the sealed list. It is not verified here: its own certificates must do that."""
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                return await self._send("GET", CERTIFICATES, b"")
+        except (TimeoutError, aiohttp.ClientError) as error:
+            raise ChannelUnavailable(f"no answer: {type(error).__name__}") from error
