@@ -1,0 +1,147 @@
+"""The sandbox's key material: what a merchant and the channel would have exchanged on paper.
+
+It is made once and kept in a folder, because making RSA keys takes a noticeable fraction of a
+second and because a gateway that was set up yesterday must still be believed today.
+"""
+
+import os
+import secrets
+import string
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
+
+FILE_NAME = "sandbox-keys.json"
+CERTIFICATE_YEARS = 5
+
+
+class CertifiedKey(msgspec.Struct, frozen=True):
+    """A private key with the certificate that names it; `serial` is upper-case hexadecimal."""
+
+    serial: str
+    key: str
+    certificate: str
+
+
+class SandboxKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything secret on both sides of the sandbox's WeChat Pay, as PEM text.
+
+    `platform` holds two certificates: the second is the one that a rotation moves to.
+    """
+
+    mchid: str
+    appid: str
+    merchant_name: str
+    apiv3_key: str
+    merchant: CertifiedKey
+    public_key_id: str
+    public_key_pair: str
+    public_key: str
+    platform: tuple[CertifiedKey, CertifiedKey]
+
+
+def sandbox_keys(folder: Path | None) -> SandboxKeys:
+    """Answer the keys kept in `folder`, making them the first time; None keeps them nowhere.
+
+    Raises ValueError, naming the file, when what is kept there cannot be read.
+    """
+    if folder is None:
+        return _new_keys()
+    path = folder / FILE_NAME
+    if path.exists():
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=SandboxKeys)
+        except msgspec.DecodeError as error:
+            raise ValueError(
+                f"{path} does not hold sandbox keys ({error}); delete it and new ones are made"
+            ) from error
+    keys = _new_keys()
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_private(path, msgspec.json.encode(keys))
+    return keys
+
+
+def wechat_account(keys: SandboxKeys, base_url: str) -> dict[str, str]:
+    """The settings that WeChat Pay's merchant would type in, pointed at this sandbox.
+
+    `base_url` is where the sandbox serves WeChat Pay: its own URL followed by `/wechat`.
+    """
+    return {
+        "mchid": keys.mchid,
+        "appid": keys.appid,
+        "merchant_serial": keys.merchant.serial,
+        "merchant_key": keys.merchant.key,
+        "apiv3_key": keys.apiv3_key,
+        "public_key_id": keys.public_key_id,
+        "public_key": keys.public_key,
+        "base_url": base_url,
+    }
+
+
+def _new_keys() -> SandboxKeys:
+    mchid = "16" + _random_text(string.digits, 8)
+    pair = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    alphabet = string.ascii_letters + string.digits
+    return SandboxKeys(
+        mchid=mchid,
+        appid="wx" + secrets.token_hex(8),
+        merchant_name="演示商户",
+        apiv3_key=_random_text(alphabet, 32),
+        merchant=_certified_key(f"sandbox merchant {mchid}"),
+        public_key_id=f"PUB_KEY_ID_0{mchid}{_random_text(string.digits, 22)}",
+        public_key_pair=_private_pem(pair),
+        public_key=pair.public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        .decode(),
+        platform=(_certified_key("sandbox platform 1"), _certified_key("sandbox platform 2")),
+    )
+
+
+def _certified_key(common_name: str) -> CertifiedKey:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    made_at = datetime.now(UTC) - timedelta(days=1)  # a clock that is behind still accepts it
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        # Twenty bytes that start neither with a zero nor with the sign bit, so that every
+        # library prints the same forty hexadecimal digits.
+        .serial_number(int.from_bytes(b"\x5a" + secrets.token_bytes(19)))
+        .not_valid_before(made_at)
+        .not_valid_after(made_at + timedelta(days=365 * CERTIFICATE_YEARS))
+        .sign(key, hashes.SHA256())
+    )
+    return CertifiedKey(
+        serial=f"{certificate.serial_number:040X}",
+        key=_private_pem(key),
+        certificate=certificate.public_bytes(serialization.Encoding.PEM).decode(),
+    )
+
+
+def _private_pem(key: rsa.RSAPrivateKey) -> str:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
+
+
+def _random_text(alphabet: str, length: int) -> str:
+    return "".join(secrets.choice(alphabet) for _ in range(length))
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    """Write whole or not at all, and readable by nobody else."""
+    written = path.with_suffix(".new")
+    with os.fdopen(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    written.replace(path)
