@@ -54,7 +54,7 @@ async def embedded(data: Path) -> AsyncIterator[EmbeddedServers]:
 
 def find_running(data: Path) -> EmbeddedServers | None:
     """Say where the servers of the data folder listen, if a PayOnce is running there."""
-    postgres, valkey = (holder_of(data / f"{name}.lock") for name in ("postgres", "valkey"))
+    postgres, valkey = (holder_of(data, name) for name in ("postgres", "valkey"))
     if postgres is None or valkey is None or not (postgres.url and valkey.url):
         return None
     return EmbeddedServers(postgres.url, valkey.url)

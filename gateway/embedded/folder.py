@@ -1,8 +1,9 @@
-"""The folder that the embedded servers keep: one lock, one password and one log for each.
+"""The folder that the embedded servers keep: locks, one password and one log for each server.
 
-A server inherits its lock. So the lock is free only when the last process that could write the
-data is gone, and a second start can never touch data that is in use. The lock file also says who
-holds it and where the server listens.
+Two locks guard a server's data. One is ours and ends with us. The other is inherited by the server,
+so it ends with the last process that could write the data, and a second start can never touch data
+in use. Neither trusts a process number: those come again, in containers soon. The first lock's file
+also says who holds it and where the server listens.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ import msgspec
 from gateway.embedded.child import User
 from gateway.errors import PayOnceError
 
+_DYING_S: Final = 0.5
 _ORPHANS_END_S: Final = 15.0
 _LOG_LIMIT_BYTES: Final = 8 * 1024 * 1024
 
@@ -59,45 +61,56 @@ def unusable(path: Path, error: OSError) -> EmbeddedError:
     )
 
 
-async def claim(lock_file: Path) -> int:
-    """Take the lock, as a file descriptor; closing it gives the lock back.
+class Claim:
+    """A server's data is ours; `inherited` is what the server must inherit."""
 
-    Raises DataFolderInUse if another PayOnce holds it. Waits a while for servers that an earlier
-    PayOnce left when it was killed, because they are ending.
+    def __init__(self, ours: int, inherited: int) -> None:
+        self._ours = ours
+        self.inherited = inherited
+        self._is_given_back = False
+
+    def describe(self, server: int, url: str) -> None:
+        """Let others see which server runs, and where."""
+        _write(self._ours, Holder(os.getpid(), server, url))
+
+    def give_back(self) -> None:
+        """Let go of the data; a second call does nothing."""
+        if not self._is_given_back:
+            self._is_given_back = True
+            os.close(self.inherited)
+            os.close(self._ours)
+
+
+async def claim(data: Path, name: str) -> Claim:
+    """Claim a server's data. Raises DataFolderInUse if another PayOnce has it.
+
+    Waits a while for a PayOnce that was killed, and for its servers, which end with it.
     """
-    lock = _open_lock(lock_file)
+    ours = _open_lock(data / f"{name}.lock")
+    inherited = _open_lock(data / f"{name}.busy")
     try:
-        deadline = time.monotonic() + _ORPHANS_END_S
-        while not _try_lock(lock):
-            holder = _read(lock)
-            if _is_alive(holder.owner):
-                raise DataFolderInUse(
-                    f"{lock_file.parent} is in use by another PayOnce, process {holder.owner}. "
-                    "Stop that one, or give this one a folder of its own with --data."
-                )
-            if time.monotonic() > deadline:
-                raise DataFolderInUse(
-                    f"{lock_file.parent} is in use by a server of an earlier PayOnce, process "
-                    f"{holder.server}, that does not end. End it, then start again."
-                )
-            await asyncio.sleep(0.02)
-        describe(lock, Holder(os.getpid()))
+        if not await _lock_within(_DYING_S, ours):
+            raise DataFolderInUse(
+                f"{data} is in use by another PayOnce, process {_read(ours).owner}. "
+                "Stop that one, or give this one a folder of its own with --data."
+            )
+        if not await _lock_within(_ORPHANS_END_S, inherited):
+            raise DataFolderInUse(
+                f"{data} is in use by the {name} server of an earlier PayOnce, process "
+                f"{_read(ours).server}, which does not end. End it, then start again."
+            )
+        _write(ours, Holder(os.getpid()))
     except BaseException:
-        os.close(lock)
+        os.close(inherited)
+        os.close(ours)
         raise
-    return lock
+    return Claim(ours, inherited)
 
 
-def describe(lock: int, holder: Holder) -> None:
-    """Write into a lock that we hold who holds it."""
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, msgspec.json.encode(holder), 0)
-
-
-def holder_of(lock_file: Path) -> Holder | None:
-    """Say who holds a lock; None if nobody does, or if it is not ours to know."""
+def holder_of(data: Path, name: str) -> Holder | None:
+    """Say who holds a server's data; None if nobody does, or if it is not ours to know."""
     try:
-        lock = os.open(lock_file, os.O_RDWR | os.O_CLOEXEC)
+        lock = os.open(data / f"{name}.lock", os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return None
     try:
@@ -133,8 +146,8 @@ def open_log(path: Path) -> BinaryIO:
     try:
         if path.exists() and path.stat().st_size > _LOG_LIMIT_BYTES:
             path.replace(path.with_name(path.name + ".old"))
-        # Readable by us alone: PostgreSQL quotes the statements that failed.
-        return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
+        path.touch(mode=0o600)  # PostgreSQL quotes the statements that failed
+        return path.open("ab")
     except OSError as error:
         raise unusable(path, error) from error
 
@@ -144,6 +157,15 @@ def _open_lock(path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise unusable(path, error) from error
+
+
+async def _lock_within(timeout_s: float, lock: int) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not _try_lock(lock):
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(0.01)
+    return True
 
 
 def _try_lock(lock: int) -> bool:
@@ -160,13 +182,6 @@ def _read(lock: int) -> Holder:
     return Holder()
 
 
-def _is_alive(pid: int) -> bool:
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _write(lock: int, holder: Holder) -> None:
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, msgspec.json.encode(holder), 0)

@@ -71,7 +71,7 @@ class _Postgres:
             dies_by=signal.SIGINT,
             output=self.place.log,
             folder=self.place.data,
-            keep_open=[self.place.lock],
+            keep_open=[self.place.claim.inherited],
         )
 
     async def is_ready(self, process: subprocess.Popen[bytes], port: int) -> bool:

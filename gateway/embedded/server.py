@@ -8,32 +8,27 @@ import socket
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
 import msgspec
 
-from gateway.embedded.folder import (
-    EmbeddedError,
-    Holder,
-    claim,
-    describe,
-    open_folder,
-    open_log,
-)
+from gateway.embedded.folder import Claim, EmbeddedError, claim, open_folder, open_log
 
 START_TIMEOUT_S: Final = 60.0  # a recovery after a crash may have much of the log to read again
 _STOP_TIMEOUT_S: Final = 10.0
 _POLL_S: Final = 0.01
+_ANSWER_TIMEOUT_S: Final = 0.25
 _PORT_TRIES: Final = 5
 _LOG_LINES: Final = 8
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a server runs: the data folder, the lock that it inherits, the log that it writes."""
+    """Where a server runs: the data folder, the claim on it, the log."""
 
     data: Path
-    lock: int
+    claim: Claim
     log: BinaryIO
 
 
@@ -50,20 +45,18 @@ class Server(Protocol):
 class Running:
     """A server that answers at `url`, which contains its password."""
 
-    def __init__(self, server: Server, process: subprocess.Popen[bytes], port: int, lock: int):
+    def __init__(self, server: Server, process: subprocess.Popen[bytes], port: int, claim: Claim):
         self.url = server.url(port)
         self.pid = process.pid
         self._process = process
         self._signals = server.stop_by
-        self._lock = lock
-        describe(lock, Holder(os.getpid(), process.pid, self.url))
+        self._claim = claim
+        claim.describe(self.pid, self.url)
 
     async def stop(self) -> None:
         """End the server, politely at first, and free its data; a second call does nothing."""
-        lock, self._lock = self._lock, -1
-        if lock >= 0:
-            await end(self._process, self._signals)
-            os.close(lock)
+        await end(self._process, self._signals)
+        self._claim.give_back()
 
 
 async def run(
@@ -74,22 +67,22 @@ async def run(
 ) -> Running:
     """Bring a server up on `port` of 127.0.0.1, or on a free one. Raises EmbeddedError."""
     data = open_folder(data)
-    lock = await claim(data / f"{name}.lock")
+    claimed = await claim(data, name)
     try:
         with open_log(data / f"{name}.log") as log:
-            server = await prepare(Place(data, lock, log))
+            server = await prepare(Place(data, claimed, log))
             begin = log.seek(0, os.SEEK_END)
             for _ in range(_PORT_TRIES if port is None else 1):
                 chosen = port or _free_port()
                 process = server.start(chosen)
                 if await _comes_up(server, process, chosen):
-                    return Running(server, process, chosen, lock)
+                    return Running(server, process, chosen, claimed)
                 # Between our choice and its start somebody else may have taken the port.
                 if "ddress already in use" not in _written(log, begin):
                     break
             raise failed(f"{name} did not start", log, begin)
     except BaseException:
-        os.close(lock)
+        claimed.give_back()
         raise
 
 
@@ -100,7 +93,9 @@ async def _comes_up(server: Server, process: subprocess.Popen[bytes], port: int)
     try:
         while not ready and process.poll() is None and time.monotonic() < deadline:
             await asyncio.sleep(_POLL_S)
-            ready = await server.is_ready(process, port)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ANSWER_TIMEOUT_S):
+                    ready = await server.is_ready(process, port)
     finally:
         if not ready:
             await end(process, [signal.SIGKILL])

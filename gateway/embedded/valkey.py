@@ -48,7 +48,7 @@ class _Valkey:
             dies_by=signal.SIGTERM,
             output=self.place.log,
             folder=self.folder,
-            keep_open=[self.place.lock],
+            keep_open=[self.place.claim.inherited],
         )
 
     async def is_ready(self, process: subprocess.Popen[bytes], port: int) -> bool:
