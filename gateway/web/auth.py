@@ -1,0 +1,55 @@
+"""Who is calling: `Authorization: Bearer <key>`, looked up by the SHA-256 of the key.
+
+A key has 256 random bits, so a plain hash is enough to keep it by. What PostgreSQL said of a key is
+believed for a few seconds, so that a busy merchant costs no look-up; a revoked key works that much
+longer.
+"""
+
+import hashlib
+import time
+from typing import Final
+
+from aiohttp import web
+
+from gateway.db import merchants
+from gateway.errors import Unauthorized
+from gateway.web.wire import connection
+
+BELIEVED_S: Final = 5.0
+_MOST_KEYS: Final = 10_000
+
+
+class KeyRing:
+    """The keys that were good a moment ago, by their hashes."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[str, float]] = {}
+
+    def find(self, key_hash: bytes) -> str | None:
+        found = self._known.get(key_hash)
+        return found[0] if found and time.monotonic() < found[1] else None
+
+    def add(self, key_hash: bytes, merchant: str) -> None:
+        if len(self._known) >= _MOST_KEYS:
+            self._known.clear()
+        self._known[key_hash] = (merchant, time.monotonic() + BELIEVED_S)
+
+
+KEY_RING: Final = web.AppKey("key_ring", KeyRing)
+
+
+async def merchant_of(request: web.Request) -> str:
+    """Return the merchant whose key the request carries, or raise Unauthorized."""
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    if not key or scheme.lower() != "bearer":
+        raise Unauthorized
+    key_hash = hashlib.sha256(key.strip().encode(errors="surrogateescape")).digest()
+    ring = request.app[KEY_RING]
+    merchant = ring.find(key_hash)
+    if merchant is None:
+        async with connection(request) as conn:
+            merchant = await merchants.merchant_of_key(conn, key_hash)
+        if merchant is None:
+            raise Unauthorized
+        ring.add(key_hash, merchant)
+    return merchant
