@@ -177,15 +177,19 @@ def _channel(request: web.Request, kind: str) -> SandboxChannel:
 
 def _invalid(field: str, detail: str) -> web.HTTPUnprocessableEntity:
     problem = Problem(422, "invalid_request", detail, field)
-    return web.HTTPUnprocessableEntity(body=msgspec.json.encode(problem), content_type=JSON)
+    return web.HTTPUnprocessableEntity(text=_text(problem), content_type=JSON)
 
 
 def _refused(refusal: NotPayable) -> web.HTTPException:
     if refusal.reason == "unknown":
         problem = Problem(404, "not_found", REFUSALS["unknown"], "number")
-        return web.HTTPNotFound(body=msgspec.json.encode(problem), content_type=JSON)
+        return web.HTTPNotFound(text=_text(problem), content_type=JSON)
     problem = Problem(409, refusal.reason, REFUSALS[refusal.reason], "number")
-    return web.HTTPConflict(body=msgspec.json.encode(problem), content_type=JSON)
+    return web.HTTPConflict(text=_text(problem), content_type=JSON)
+
+
+def _text(problem: Problem) -> str:
+    return msgspec.json.encode(problem).decode()
 
 
 def _json(payload: object) -> web.Response:

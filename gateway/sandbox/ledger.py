@@ -229,6 +229,11 @@ class Ledger:
         if self._journal is not None:
             self._journal.rewrite(())
 
+    def end(self) -> None:
+        """Let go of the file; everything in it is safe already."""
+        if self._journal is not None:
+            self._journal.close()
+
     def _remember(self, payment: Payment) -> None:
         key = (payment.channel, payment.number)
         self._payments[key] = payment

@@ -57,3 +57,4 @@ async def _send_callbacks(app: web.Application) -> AsyncIterator[None]:
     for channel in app[CHANNELS].values():
         channel.reset()
     await shared.callbacks.stop()
+    shared.ledger.end()

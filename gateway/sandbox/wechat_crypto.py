@@ -10,6 +10,7 @@ import secrets
 import string
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
+from functools import cache
 from typing import cast
 
 import msgspec
@@ -52,8 +53,7 @@ class Signer:
 
     def __init__(self, serial: str, private_key_pem: str) -> None:
         self.serial = serial
-        key = serialization.load_pem_private_key(private_key_pem.encode(), password=None)
-        self._key = cast(rsa.RSAPrivateKey, key)
+        self._key = _private_key(private_key_pem)
 
     def headers(self, body: bytes, timestamp: int, *, probe: bool = False) -> dict[str, str]:
         """The Wechatpay-* headers over a body; a probe carries a signature that must not hold."""
@@ -91,6 +91,13 @@ class MerchantKey:
         except (InvalidSignature, Base64Error):
             return False
         return True
+
+
+@cache
+def _private_key(pem: str) -> rsa.RSAPrivateKey:
+    """Loading proves that the numbers belong together, which is slow: once for each key."""
+    key = serialization.load_pem_private_key(pem.encode(), password=None)
+    return cast(rsa.RSAPrivateKey, key)
 
 
 def read_authorization(header: str) -> Authorization | None:
