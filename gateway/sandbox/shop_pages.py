@@ -71,7 +71,9 @@ async def show_shelf(request: web.Request) -> web.Response:
     """GET /: what there is to buy, and the cart."""
     shelf = await request.app[SHOP].store.run(products)
     # The form carries the number of the order to be: a checkout sent twice is one order.
-    context = {"shelf": shelf, "items": cart_items(request, shelf), "no": new_number()}
+    items = cart_items(request, shelf)
+    total = sum(item.price * item.quantity for item in items)
+    context = {"shelf": shelf, "items": items, "total": total, "no": new_number()}
     return render(request, "shop_shelf.html", context | {"most": MOST_OF_ONE})
 
 
@@ -189,7 +191,8 @@ def render(
 ) -> web.Response:
     """Draw a page in the buyer's language, and remember language and buyer."""
     words = words_for(request)
-    context = {**context, "words": words, "path": request.path, "cart": read_cart(request)}
+    path = request.path if request.method == "GET" else "/"
+    context = {**context, "words": words, "path": path, "cart": read_cart(request)}
     answer = aiohttp_jinja2.render_template(template, request, context, status=status)
     answer.headers["Content-Language"] = words.lang
     answer.headers["Vary"] = "Accept-Language, Cookie"

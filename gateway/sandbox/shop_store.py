@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 import msgspec
@@ -115,6 +116,7 @@ class Store:
 
 def connect(path: str) -> sqlite3.Connection:
     """Open the file, ready for transactions that we begin ourselves."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     db = sqlite3.connect(path, isolation_level=None, timeout=10)
     db.row_factory = sqlite3.Row
     db.executescript(SCHEMA)
@@ -253,7 +255,7 @@ def release_goods(db: sqlite3.Connection, order: Order) -> None:
     """The order is paid: it waits for shipment, and its goods are no longer for sale."""
     db.execute(
         "UPDATE orders SET state = 'awaiting_shipment', paid_times = paid_times + 1, paid_at = ?"
-        " WHERE no = ?",
+        " WHERE no = ? AND state = 'unpaid'",
         (time.time(), order.no),
     )
     db.executemany(

@@ -14,6 +14,7 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
     orders: str
     other_language: str
     footer: str
+    comma: str
     add: str
     sold_out: str
     cart: str
@@ -54,6 +55,7 @@ ZH = Words(
     orders="我的订单",
     other_language="English",
     footer="演示商店：这里的商品不会真的发货。",
+    comma="，",
     add="加入购物车",
     sold_out="已售罄",
     cart="购物车",
@@ -102,6 +104,7 @@ EN = Words(
     orders="My orders",
     other_language="中文",
     footer="A demo shop: nothing sold here is ever shipped.",
+    comma=",",
     add="Add to cart",
     sold_out="Sold out",
     cart="Cart",

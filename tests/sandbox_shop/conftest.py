@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -111,9 +112,9 @@ class OpenAShop(Protocol):
     ) -> OpenShop: ...
 
 
-@pytest.fixture
-async def payonce() -> AsyncIterator[FakePayOnce]:
-    """The fake gateway."""
+@asynccontextmanager
+async def running_payonce() -> AsyncIterator[FakePayOnce]:
+    """A fake gateway on a port of its own."""
     fake = FakePayOnce()
     async with TestServer(fake.app()) as server:
         fake.url = str(server.make_url("/")).rstrip("/")
@@ -121,29 +122,43 @@ async def payonce() -> AsyncIterator[FakePayOnce]:
         fake.recover()
 
 
-@pytest.fixture
-async def open_shop(payonce: FakePayOnce, tmp_path: Path) -> AsyncIterator[OpenAShop]:
-    """Open a shop over this test's file; unless told otherwise it never asks by itself."""
+@asynccontextmanager
+async def shop_street(payonce: FakePayOnce, folder: Path) -> AsyncIterator[OpenAShop]:
+    """Where shops open, one after another, over the file in this folder."""
     servers: list[TestServer] = []
+
+    async def open_one(
+        *, scan_interval_s: float = NEVER_S, ask_after_s: float = NEVER_S
+    ) -> OpenShop:
+        while servers:
+            await servers.pop().close()
+        port = unused_port()
+        url = f"http://127.0.0.1:{port}"
+        settings = settings_for(
+            payonce, folder, url, scan_interval_s=scan_interval_s, ask_after_s=ask_after_s
+        )
+        servers.append(TestServer(shop_app(settings), port=port))
+        await servers[-1].start_server()
+        return OpenShop(url, session)
+
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-
-        async def open_one(
-            *, scan_interval_s: float = NEVER_S, ask_after_s: float = NEVER_S
-        ) -> OpenShop:
-            while servers:  # one shop at a time owns the file
-                await servers.pop().close()
-            port = unused_port()
-            url = f"http://127.0.0.1:{port}"
-            settings = settings_for(
-                payonce, tmp_path, url, scan_interval_s=scan_interval_s, ask_after_s=ask_after_s
-            )
-            servers.append(TestServer(shop_app(settings), port=port))
-            await servers[-1].start_server()
-            return OpenShop(url, session)
-
         yield open_one
         for server in servers:
             await server.close()
+
+
+@pytest.fixture
+async def payonce() -> AsyncIterator[FakePayOnce]:
+    """The fake gateway."""
+    async with running_payonce() as fake:
+        yield fake
+
+
+@pytest.fixture
+async def open_shop(payonce: FakePayOnce, tmp_path: Path) -> AsyncIterator[OpenAShop]:
+    """Open a shop over this test's file; unless told otherwise it never asks by itself."""
+    async with shop_street(payonce, tmp_path) as open_one:
+        yield open_one
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from aiohttp.test_utils import unused_port
 
+from gateway.sandbox.shop_paying import Shop
 from tests.sandbox_shop.conftest import OpenAShop, OpenShop, settings_for, until
 from tests.sandbox_shop.fake_payonce import FakePayOnce, Trouble
 
@@ -83,6 +84,16 @@ async def test_an_order_in_its_final_state_is_not_asked_again(
     other = await shop.place()
     await until(lambda: payonce.count(f"GET /v1/orders/{payonce.orders[other].id}") >= 3)
     assert (await shop.order(done)).asks == asks
+
+
+async def test_an_order_that_stays_unpaid_is_asked_ever_more_seldom(
+    payonce: FakePayOnce, tmp_path: Path
+) -> None:
+    settings = settings_for(payonce, tmp_path, payonce.url, ask_after_s=5)
+    async with aiohttp.ClientSession() as session:
+        shop = Shop(settings, session)
+        pauses = [shop.pause_after(asks) for asks in (1, 2, 3, 4, 5, 1000)]
+    assert pauses == [10, 20, 40, 60, 60, 60]
 
 
 async def test_webhook_scan_and_buyer_at_once_pay_once(

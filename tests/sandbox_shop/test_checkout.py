@@ -2,16 +2,21 @@
 
 import asyncio
 import re
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 
-from tests.sandbox_shop.conftest import CART, OpenShop
+from gateway.sandbox.shop import ShopSettings
+from tests.sandbox_shop.conftest import CART, OpenShop, settings_for
 from tests.sandbox_shop.fake_payonce import FakePayOnce, Trouble
 
 
-class Browser:
+class Buyer:
     """A buyer's browser: cookies, forms, and no redirect followed unseen."""
 
     def __init__(self, shop: OpenShop, session: aiohttp.ClientSession) -> None:
@@ -45,18 +50,18 @@ def number_in(page: str) -> str:
 
 
 @pytest.fixture
-async def browser(shop: OpenShop) -> AsyncIterator[Browser]:
-    """A fresh browser."""
+async def buyer(shop: OpenShop) -> AsyncIterator[Buyer]:
+    """A fresh buyer."""
     jar = aiohttp.CookieJar(unsafe=True)
     async with aiohttp.ClientSession(cookie_jar=jar) as session:
-        yield Browser(shop, session)
+        yield Buyer(shop, session)
 
 
 async def test_a_checkout_ends_at_payonce(
-    payonce: FakePayOnce, shop: OpenShop, browser: Browser
+    payonce: FakePayOnce, shop: OpenShop, buyer: Buyer
 ) -> None:
-    no = await browser.fill_cart()
-    status, target = await browser.post("/cart/checkout", no=no)
+    no = await buyer.fill_cart()
+    status, target = await buyer.post("/cart/checkout", no=no)
     assert (status, target) == (303, payonce.orders[no].checkout_url)
     theirs = payonce.orders[no]
     assert (theirs.amount, theirs.currency) == (399_00 + 3, "CNY")
@@ -65,18 +70,18 @@ async def test_a_checkout_ends_at_payonce(
     assert theirs.subject == "铸铁提梁壶 等 4 件"
     order = await shop.order(no)
     assert (order.state, order.payonce_order) == ("unpaid", theirs.id)
-    page = await browser.get(f"/orders/{no}")
+    page = await buyer.get(f"/orders/{no}")
     assert theirs.checkout_url in page
     assert 'http-equiv="refresh"' in page
-    assert no in await browser.get("/orders")
+    assert no in await buyer.get("/orders")
 
 
 async def test_a_checkout_sent_twice_at_once_is_one_order(
-    payonce: FakePayOnce, browser: Browser
+    payonce: FakePayOnce, buyer: Buyer
 ) -> None:
-    no = await browser.fill_cart()
-    answers = await asyncio.gather(*(browser.post("/cart/checkout", no=no) for _ in range(5)))
-    again = await browser.post("/cart/checkout", no=no)  # the cart is empty by now
+    no = await buyer.fill_cart()
+    answers = await asyncio.gather(*(buyer.post("/cart/checkout", no=no) for _ in range(5)))
+    again = await buyer.post("/cart/checkout", no=no)  # the cart is empty by now
     assert set(payonce.orders) == {no}
     assert again == (303, payonce.orders[no].checkout_url)
     assert {status for status, _ in answers} == {303}
@@ -84,43 +89,43 @@ async def test_a_checkout_sent_twice_at_once_is_one_order(
 
 @pytest.mark.parametrize("trouble", ["lose_request", "lose_answer", "error", "garbage"])
 async def test_a_gateway_that_is_down_keeps_the_order_for_a_retry(
-    payonce: FakePayOnce, shop: OpenShop, browser: Browser, trouble: Trouble
+    payonce: FakePayOnce, shop: OpenShop, buyer: Buyer, trouble: Trouble
 ) -> None:
     payonce.trouble = trouble
-    no = await browser.fill_cart()
-    assert await browser.post("/cart/checkout", no=no) == (303, f"/orders/{no}")
-    assert "收银台暂时没有应答" in await browser.get(f"/orders/{no}")
-    assert await browser.post(f"/orders/{no}/pay") == (303, f"/orders/{no}")
+    no = await buyer.fill_cart()
+    assert await buyer.post("/cart/checkout", no=no) == (303, f"/orders/{no}")
+    assert "收银台暂时没有应答" in await buyer.get(f"/orders/{no}")
+    assert await buyer.post(f"/orders/{no}/pay") == (303, f"/orders/{no}")
     assert (await shop.order(no)).state == "unpaid"
     payonce.recover()
-    assert await browser.post(f"/orders/{no}/pay") == (303, payonce.orders[no].checkout_url)
+    assert await buyer.post(f"/orders/{no}/pay") == (303, payonce.orders[no].checkout_url)
     assert set(payonce.orders) == {no}
     assert len(payonce.bodies) <= 1
 
 
 async def test_the_same_order_a_moment_later_is_asked_about(
-    payonce: FakePayOnce, shop: OpenShop, browser: Browser
+    payonce: FakePayOnce, shop: OpenShop, buyer: Buyer
 ) -> None:
     payonce.refuses_duplicates = True
-    first = await browser.fill_cart()
-    await browser.post("/cart/checkout", no=first)
-    second = await browser.fill_cart()
-    status, page = await browser.post("/cart/checkout", no=second)
+    first = await buyer.fill_cart()
+    await buyer.post("/cart/checkout", no=first)
+    second = await buyer.fill_cart()
+    status, page = await buyer.post("/cart/checkout", no=second)
     assert status == 409
     assert "刚刚已经提交过相同的订单" in page
     assert payonce.orders[first].checkout_url in page
     assert (await shop.order(second)).state == "closed"
     third = number_in(page)
-    status, target = await browser.post("/cart/checkout", no=third, allow_duplicate=1)
+    status, target = await buyer.post("/cart/checkout", no=third, allow_duplicate=1)
     assert (status, target) == (303, payonce.orders[third].checkout_url)
     assert set(payonce.orders) == {first, third}
 
 
-async def test_a_checkout_of_nothing_orders_nothing(payonce: FakePayOnce, browser: Browser) -> None:
-    no = await browser.fill_cart()
+async def test_a_checkout_of_nothing_orders_nothing(payonce: FakePayOnce, buyer: Buyer) -> None:
+    no = await buyer.fill_cart()
     for sku in ("iron-kettle", "taster"):
-        await browser.post("/cart", sku=sku, quantity=0)
-    assert await browser.post("/cart/checkout", no=no) == (303, "/")
+        await buyer.post("/cart", sku=sku, quantity=0)
+    assert await buyer.post("/cart/checkout", no=no) == (303, "/")
     assert payonce.calls == []
 
 
@@ -135,25 +140,25 @@ async def test_a_checkout_of_nothing_orders_nothing(payonce: FakePayOnce, browse
     ],
 )
 async def test_a_form_that_makes_no_sense_is_refused(
-    browser: Browser, path: str, form: dict[str, str]
+    buyer: Buyer, path: str, form: dict[str, str]
 ) -> None:
-    status, page = await browser.post(path, **form)
+    status, page = await buyer.post(path, **form)
     assert status == 400
     assert "这个请求无法处理" in page
 
 
-async def test_a_buyer_sees_only_their_own_orders(shop: OpenShop, browser: Browser) -> None:
+async def test_a_buyer_sees_only_their_own_orders(shop: OpenShop, buyer: Buyer) -> None:
     no = await shop.place(buyer_id="someone_else")
-    assert no not in await browser.get("/orders")
+    assert no not in await buyer.get("/orders")
 
 
-async def test_the_pages_speak_the_buyers_language(browser: Browser) -> None:
-    assert "山间茶铺" in await browser.get("/")
-    assert "山间茶铺" in await browser.get("/", **{"Accept-Language": "fr,zh;q=0.8"})
-    assert "Hillside Tea" in await browser.get("/", **{"Accept-Language": "en-GB,zh;q=0.8"})
-    assert "Hillside Tea" in await browser.get("/?lang=en")
-    assert "Hillside Tea" in await browser.get("/orders")
-    assert "There is no such order" in await browser.get("/orders/S0")
+async def test_the_pages_speak_the_buyers_language(buyer: Buyer) -> None:
+    assert "山间茶铺" in await buyer.get("/")
+    assert "山间茶铺" in await buyer.get("/", **{"Accept-Language": "fr,zh;q=0.8"})
+    assert "Hillside Tea" in await buyer.get("/", **{"Accept-Language": "en-GB,zh;q=0.8"})
+    assert "Hillside Tea" in await buyer.get("/?lang=en")
+    assert "Hillside Tea" in await buyer.get("/orders")
+    assert "There is no such order" in await buyer.get("/orders/S0")
 
 
 async def test_the_api_names_what_is_wrong(shop: OpenShop) -> None:
@@ -175,3 +180,57 @@ async def test_one_number_is_one_order(payonce: FakePayOnce, shop: OpenShop) -> 
     assert await shop.place(no="order-0001") == await shop.place(no="order-0001")
     assert await shop.place(no="order-0001", status=409, items=[{"sku": "taster"}])
     assert set(payonce.orders) == {"order-0001"}
+
+
+async def test_more_than_is_in_stock_is_not_ordered(
+    payonce: FakePayOnce, shop: OpenShop, tmp_path: Path
+) -> None:
+    leave_in_stock(tmp_path, 1)
+    async with shop.session.post(f"{shop.url}/api/orders", json=CART) as answer:
+        assert answer.status == 409
+    assert payonce.calls == []
+
+
+async def test_money_is_booked_even_when_the_last_piece_is_gone(
+    payonce: FakePayOnce, shop: OpenShop, tmp_path: Path
+) -> None:
+    no = await shop.place()
+    leave_in_stock(tmp_path, 1)
+    await shop.tell(payonce.move(no, "paid"))
+    assert (await shop.order(no)).state == "awaiting_shipment"
+    assert await shop.stock() == -1
+    assert "已售罄" in await (await shop.session.get(shop.url)).text()
+
+
+def leave_in_stock(folder: Path, pieces: int) -> None:
+    """Sell the rest behind the shop's back."""
+    with closing(sqlite3.connect(folder / "shop.sqlite", isolation_level=None)) as db:
+        db.execute("UPDATE products SET stock = ?", (pieces,))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("gateway_url", "gateway:8080"),
+        ("public_url", "http://shop.example/"),
+        ("api_key", ""),
+        ("webhook_secret", "whsec_"),
+        ("webhook_secret", "whsec_a"),
+        ("scan_interval_s", 0.0),
+        ("slowest_ask_s", -1.0),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, field: str, value: str | float) -> None:
+    payonce = FakePayOnce()
+    payonce.url = "http://127.0.0.1:1"
+    good = settings_for(payonce, tmp_path, "http://127.0.0.1:2")
+    with pytest.raises(ValueError, match=field):
+        msgspec.convert({**msgspec.structs.asdict(good), field: value}, ShopSettings)
+
+
+def test_settings_do_not_print_their_secrets(tmp_path: Path) -> None:
+    fake = FakePayOnce()
+    fake.url = "http://127.0.0.1:1"
+    settings = settings_for(fake, tmp_path, "http://127.0.0.1:2")
+    assert settings.api_key not in repr(settings)
+    assert settings.webhook_secret not in repr(settings)
