@@ -38,7 +38,7 @@ from gateway.channels.wechat_codes import (
     refuse_refund,
     sentence_of,
 )
-from gateway.channels.wechat_connection import Connection, Credentials
+from gateway.channels.wechat_connection import DEADLINE_S, Connection, Credentials
 from gateway.channels.wechat_keys import Clock, unseal
 from gateway.channels.wechat_wire import (
     Answer,
@@ -330,14 +330,15 @@ def wechat_pay(
     http: aiohttp.ClientSession,
     *,
     clock: Clock = utc_now,
+    deadline_s: float = DEADLINE_S,
 ) -> WeChatPay:
-    """Make the adapter of one account; its keys are read here, once.
+    """Make the adapter of one account; its keys are read here, once. Each verb has `deadline_s`.
 
     `settings` and `secrets` have the keys that `wechat_account` lists. Raises ConfigurationError
     that names every field that is missing or malformed. `http` stays the caller's, to close.
     """
     credentials = read_credentials(settings, secrets)
-    return WeChatPay(account_id, credentials, Connection(credentials, http, clock))
+    return WeChatPay(account_id, credentials, Connection(credentials, http, clock, deadline_s))
 
 
 def _expected(answer: Answer, kind: type[Body]) -> Body:

@@ -1,5 +1,6 @@
-"""The wire to WeChat Pay: each call is signed by us, each good answer verified, none repeated.
+"""The wire to WeChat Pay: each call is signed by us, and each good answer is verified.
 
+No call is repeated here, save that aiohttp sends a GET once more whose connection was cut.
 A 2xx counts only with a fresh signature of WeChat Pay over its body, the empty body of a 204 too.
 Refusals carry no signature, so the status is looked at first, and what they say is never evidence
 of money.
@@ -25,7 +26,7 @@ CERTIFICATES: Final = "/v3/certificates"
 
 
 class Credentials(Struct, frozen=True):
-    """Who we are at WeChat Pay, and what we share with it. Never logged."""
+    """Who we are at WeChat Pay, and what we share with it; its repr has no secret in it."""
 
     mchid: str
     appid: str
@@ -37,12 +38,22 @@ class Credentials(Struct, frozen=True):
     fixed_keys: dict[str, PlatformKey]
     download_certificates: bool
 
+    def __repr__(self) -> str:
+        return f"Credentials(mchid={self.mchid!r}, appid={self.appid!r})"
+
 
 class Connection:
     """Calls WeChat Pay as one merchant, over a session that keeps its connections."""
 
-    def __init__(self, credentials: Credentials, http: aiohttp.ClientSession, clock: Clock) -> None:
+    def __init__(
+        self,
+        credentials: Credentials,
+        http: aiohttp.ClientSession,
+        clock: Clock,
+        deadline_s: float = DEADLINE_S,
+    ) -> None:
         self.clock = clock
+        self._deadline_s = deadline_s
         self.keys = PlatformKeys(
             credentials.fixed_keys,
             credentials.apiv3_key,
@@ -57,16 +68,16 @@ class Connection:
     async def call(self, method: str, target: str, body: bytes = b"") -> Answer:
         """Return the answer to one signed call; a 2xx is verified, anything else is not.
 
-        `target` is path and query, escaped. Raises ChannelUnavailable when nothing came within five
-        seconds, downloading unknown keys included, or when a 2xx is not WeChat Pay's.
+        `target` is path and query, escaped. Raises ChannelUnavailable when nothing came within the
+        deadline, downloading unknown keys included, or when a 2xx is not WeChat Pay's.
         """
         try:
-            async with asyncio.timeout(DEADLINE_S):
+            async with asyncio.timeout(self._deadline_s):
                 answer = await self._send(method, target, body)
                 if answer.good:
                     await self._verify(answer)
         except TimeoutError as error:
-            raise ChannelUnavailable(f"no answer within {DEADLINE_S:g} seconds") from error
+            raise ChannelUnavailable(f"no answer within {self._deadline_s:g} s") from error
         except aiohttp.ClientError as error:
             raise ChannelUnavailable(f"no answer: {type(error).__name__}") from error
         self.keys.refresh_when_old()
@@ -119,7 +130,7 @@ class Connection:
     async def _download_certificates(self) -> Answer:
         """Fetch the sealed list. It is not verified here: its own certificates must do that."""
         try:
-            async with asyncio.timeout(DEADLINE_S):
+            async with asyncio.timeout(self._deadline_s):
                 return await self._send("GET", CERTIFICATES, b"")
         except (TimeoutError, aiohttp.ClientError) as error:
             raise ChannelUnavailable(f"no answer: {type(error).__name__}") from error
