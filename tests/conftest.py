@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -40,7 +41,7 @@ _logical_databases = itertools.cycle(range(1, 64))
 
 def database_named(url: str, name: str) -> str:
     """Return the URL of another database of the same server."""
-    return f"{url.rpartition('/')[0]}/{name}"
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +83,7 @@ async def database_url(
 @pytest_asyncio.fixture(loop_scope="session")
 async def redis_url(servers: EmbeddedServers) -> str:
     """An empty logical database of the test's own; publish and subscribe are shared, though."""
-    url = f"{servers.redis_url.rpartition('/')[0]}/{next(_logical_databases)}"
+    url = database_named(servers.redis_url, str(next(_logical_databases)))
     async with Redis.from_url(url) as redis:
         await redis.flushdb()
     return url

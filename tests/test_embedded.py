@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import msgspec
@@ -28,6 +29,7 @@ from gateway.embedded import (
     start_postgres,
     start_valkey,
 )
+from gateway.embedded.folder import claim
 from gateway.embedded.postgres import MAJOR
 from gateway.embedded.server import package
 
@@ -89,7 +91,7 @@ async def read(servers: EmbeddedServers) -> tuple[set[str], str]:
 async def another_payonce(
     data: Path, prefix: Sequence[str] = ()
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, EmbeddedServers]]:
-    """Run the servers in another process, which is killed at the end."""
+    """Run the servers in another process, which is killed at the end; its servers follow it."""
     process = await asyncio.create_subprocess_exec(
         *prefix, sys.executable, "-c", ANOTHER_PAYONCE, str(data), stdout=asyncio.subprocess.PIPE
     )
@@ -101,6 +103,8 @@ async def another_payonce(
         if process.returncode is None:
             process.kill()
         await process.communicate()
+        for name in ("postgres", "valkey"):
+            (await claim(data, name)).give_back()
 
 
 async def test_both_servers_are_durable_and_listen_to_this_machine_alone(data: Path) -> None:
@@ -244,7 +248,7 @@ async def test_a_port_that_is_taken_is_said_in_the_servers_own_words(
 
 async def test_a_server_can_be_started_again_on_its_port(data: Path) -> None:
     first = await start_valkey(data)
-    port = int(first.url.rpartition(":")[2].partition("/")[0])
+    port = urlsplit(first.url).port
     await first.stop()
     second = await start_valkey(data, port)
     await second.stop()

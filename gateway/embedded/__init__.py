@@ -4,14 +4,14 @@ A start after a kill -9 waits for the orphans, which end with us, and recovers w
 second start on the same folder is told who is there. PostgreSQL forces every commit to the disk.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
 
-from gateway.embedded.folder import DataFolderInUse, EmbeddedError, holder_of
+from gateway.embedded.errors import DataFolderInUse, EmbeddedError
+from gateway.embedded.folder import holder_of
 from gateway.embedded.postgres import start_postgres
 from gateway.embedded.server import Running
 from gateway.embedded.valkey import start_valkey
@@ -41,15 +41,8 @@ async def embedded(data: Path) -> AsyncIterator[EmbeddedServers]:
 
     Raises EmbeddedError when one cannot start, DataFolderInUse when another PayOnce has the folder.
     """
-    starts = [asyncio.create_task(start(data)) for start in (start_postgres, start_valkey)]
-    try:
-        postgres, valkey = await asyncio.gather(*starts)
+    async with await start_valkey(data) as valkey, await start_postgres(data) as postgres:
         yield EmbeddedServers(postgres.url, valkey.url)
-    finally:
-        for start in starts:
-            start.cancel()
-        ended = await asyncio.gather(*starts, return_exceptions=True)
-        await asyncio.gather(*(server.stop() for server in ended if isinstance(server, Running)))
 
 
 def find_running(data: Path) -> EmbeddedServers | None:

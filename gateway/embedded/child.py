@@ -21,6 +21,8 @@ from typing import BinaryIO
 
 import msgspec
 
+from gateway.embedded.errors import EmbeddedError
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_KEEPCAPS = 8
 _PR_CAPBSET_READ = 23
@@ -31,6 +33,7 @@ _CAPABILITY_VERSION_3 = 0x20080522
 # what root has left in an ordinary container.
 _CAP_DAC_READ_SEARCH = 2
 _CAP_DAC_OVERRIDE = 1
+_NEEDED_TO_BE_ANOTHER = (0, 6, 7)  # CAP_CHOWN, CAP_SETGID, CAP_SETUID
 
 # Resolved before any fork: between fork and exec only system calls are safe.
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -44,28 +47,38 @@ class User(msgspec.Struct, frozen=True):
     passage: int | None = None
 
 
-def choose_user(owner_uid: int, *paths: Path) -> User | None:
+def choose_user(program: Path, data: Path) -> User | None:
     """Say who may run a server that refuses root: None is ourselves, when we are not root.
 
-    `owner_uid` owns the server's data already, or is 0; `paths` are what it has to reach.
+    Root's choice is the owner of the data, or nobody (the user of that name) if that is root too.
+    Raises EmbeddedError where root may not act as another user.
     """
     if os.geteuid() != 0:
         return None
-    entry = pwd.getpwuid(owner_uid) if owner_uid else pwd.getpwnam("nobody")
-    passage = None if all(_open_to_all(path) for path in paths) else _capability_to_pass()
-    return User(entry.pw_uid, entry.pw_gid, passage)
+    if not all(_may_have(capability) for capability in _NEEDED_TO_BE_ANOTHER):
+        raise EmbeddedError(
+            "PostgreSQL does not run as root, and this root may not act as another user. Start "
+            "PayOnce as an ordinary user, or set PAYONCE_DATABASE_URL to a server of your own."
+        )
+    passage = None
+    if not (_is_open_to_all(program) and _is_open_to_all(data)):
+        passage = next(filter(_may_have, (_CAP_DAC_READ_SEARCH, _CAP_DAC_OVERRIDE)), None)
+    if data.exists() and data.stat().st_uid != 0:
+        return User(data.stat().st_uid, data.stat().st_gid, passage)
+    nobody = pwd.getpwnam("nobody")
+    return User(nobody.pw_uid, nobody.pw_gid, passage)
 
 
-def _open_to_all(path: Path) -> bool:
+def _is_open_to_all(path: Path) -> bool:
     """Tell whether every user can enter all folders above the path."""
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in path.resolve().parents)
 
 
-def _capability_to_pass() -> int | None:
-    for capability in (_CAP_DAC_READ_SEARCH, _CAP_DAC_OVERRIDE):
-        if sys.platform == "linux" and _libc.prctl(_PR_CAPBSET_READ, capability, 0, 0, 0) == 1:
-            return capability
-    return None
+def _may_have(capability: int) -> bool:
+    """Tell whether root has this capability here; outside Linux root has no such limits."""
+    if sys.platform != "linux":
+        return True
+    return bool(_libc.prctl(_PR_CAPBSET_READ, capability, 0, 0, 0) == 1)
 
 
 def start_child(
@@ -114,12 +127,12 @@ def _before_exec(user: User | None, dies_by: signal.Signals) -> Callable[[], Non
 
 
 def _become(user: User) -> None:
-    if user.passage is not None:
+    if user.passage is not None and sys.platform == "linux":
         _libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setgroups([])
     os.setgid(user.gid)
     os.setuid(user.uid)
-    if user.passage is not None:
+    if user.passage is not None and sys.platform == "linux":
         # An ambient capability survives exec, and must be permitted and inheritable before.
         mask = 1 << user.passage
         header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)

@@ -18,19 +18,11 @@ from typing import BinaryIO, Final
 import msgspec
 
 from gateway.embedded.child import User
-from gateway.errors import PayOnceError
+from gateway.embedded.errors import DataFolderInUse, unusable
 
 _DYING_S: Final = 0.5
 _ORPHANS_END_S: Final = 15.0
 _LOG_LIMIT_BYTES: Final = 8 * 1024 * 1024
-
-
-class EmbeddedError(PayOnceError):
-    """An embedded server cannot run; the message says why and what to do."""
-
-
-class DataFolderInUse(EmbeddedError):
-    """Somebody else runs on that data folder."""
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -51,14 +43,6 @@ def open_folder(data: Path) -> Path:
     except OSError as error:
         raise unusable(data, error) from error
     return data
-
-
-def unusable(path: Path, error: OSError) -> EmbeddedError:
-    """Turn an error of the file system into one that says what to do."""
-    return EmbeddedError(
-        f"Cannot use {path}: {error.strerror}. Make it writable for the user that starts PayOnce, "
-        "or name another folder with --data (PAYONCE_DATA)."
-    )
 
 
 class Claim:

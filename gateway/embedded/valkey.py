@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from gateway.embedded.child import start_child
-from gateway.embedded.folder import keep_password, unusable, write_private
+from gateway.embedded.errors import unusable
+from gateway.embedded.folder import keep_password, write_private
 from gateway.embedded.server import Place, Running, package, run
 
 SETTINGS: Final = {
