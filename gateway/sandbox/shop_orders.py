@@ -84,7 +84,11 @@ class Draft(msgspec.Struct, frozen=True):
 
 
 class Order(msgspec.Struct, frozen=True):
-    """The shop's order. `amount` in fen; `version` is the newest of PayOnce's that we have seen."""
+    """The shop's order. `amount` in fen; `version` is the newest of PayOnce's that we have seen.
+
+    `shop_url` is where the shop stood when the order was placed. It goes to PayOnce with the order,
+    and a repetition must say the very same, also after the shop has moved.
+    """
 
     no: str
     buyer_id: str | None
@@ -93,6 +97,7 @@ class Order(msgspec.Struct, frozen=True):
     currency: str
     state: OrderState
     allow_duplicate: bool
+    shop_url: str
     payonce_order: str | None
     checkout_url: str | None
     version: int

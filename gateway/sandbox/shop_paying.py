@@ -76,7 +76,6 @@ class Shop:
             gateway_url=settings.gateway_url,
             api_key=settings.api_key,
             webhook_secret=settings.webhook_secret,
-            public_url=settings.public_url,
         )
         self.questions: set[asyncio.Task[None]] = set()
 
@@ -95,7 +94,8 @@ async def place(shop: Shop, draft: Draft) -> Order:
     with the same number, or waiting for the scan, comes to the same order. Raises what `add` and
     `submit` raise.
     """
-    order = await shop.store.run(add, draft, shop.settings.ask_after_s)
+    settings = shop.settings
+    order = await shop.store.run(add, draft, settings.public_url, settings.ask_after_s)
     if order.checkout_url is not None or order.state is not OrderState.UNPAID:
         return order
     question = asyncio.create_task(ask_later(shop, order.no))

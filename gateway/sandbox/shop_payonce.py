@@ -64,6 +64,14 @@ class Event(msgspec.Struct, frozen=True):
     data: EventData
 
 
+class Line(msgspec.Struct, frozen=True):
+    """One line of what is bought, as PayOnce shows it."""
+
+    name: str
+    quantity: int
+    unit_amount: int
+
+
 class CreateOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The body of POST /v1/orders. It depends on the stored order alone: repeats are equal."""
 
@@ -72,7 +80,7 @@ class CreateOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     currency: str
     subject: str
     buyer_id: str | None = None
-    items: list[dict[str, str | int]]
+    items: list[Line]
     notify_url: str
     return_url: str
     allow_duplicate: bool = False
@@ -88,36 +96,20 @@ class PayOnce:
         gateway_url: str,
         api_key: str,
         webhook_secret: str,
-        public_url: str,
     ) -> None:
         self._session = session
         self._orders_url = f"{gateway_url}/v1/orders"
         self._authorization = f"Bearer {api_key}"
         self._webhook = Webhook(webhook_secret)
-        self._public_url = public_url
 
     async def create(self, order: Order) -> PayOnceOrder:
         """Open the order at PayOnce, or get the one that this number opened before.
 
         Raises UnavailableError (repeat it), RefusedError.
         """
-        body = CreateOrder(
-            merchant_order_no=order.no,
-            amount=order.amount,
-            currency=order.currency,
-            subject=subject_of(order),
-            buyer_id=order.buyer_id,
-            items=[
-                {"sku": item.sku, "name": item.name, "quantity": item.quantity,
-                 "price": item.price}
-                for item in order.items
-            ],
-            notify_url=f"{self._public_url}/webhooks/payonce",
-            return_url=f"{self._public_url}/orders/{order.no}",
-            allow_duplicate=order.allow_duplicate,
-        )  # fmt: skip
+        body = msgspec.json.encode(body_of(order))
         headers = {"Content-Type": "application/json", "Idempotency-Key": f"order-{order.no}"}
-        return await self._call("POST", self._orders_url, headers, msgspec.json.encode(body))
+        return await self._call("POST", self._orders_url, headers, body)
 
     async def ask(self, payonce_order: str) -> PayOnceOrder:
         """The order as PayOnce has it now. Raises UnavailableError, RefusedError."""
@@ -173,6 +165,21 @@ def decode(body: bytes, kind: type[T]) -> T:
         return msgspec.json.decode(body, type=kind)
     except msgspec.DecodeError as error:
         raise UnavailableError(f"an answer that cannot be read: {error}") from error
+
+
+def body_of(order: Order) -> CreateOrder:
+    """Say to PayOnce what is owed, where its news goes and where the buyer comes back to."""
+    return CreateOrder(
+        merchant_order_no=order.no,
+        amount=order.amount,
+        currency=order.currency,
+        subject=subject_of(order),
+        buyer_id=order.buyer_id,
+        items=[Line(item.name, item.quantity, item.price) for item in order.items],
+        notify_url=f"{order.shop_url}/webhooks/payonce",
+        return_url=f"{order.shop_url}/orders/{order.no}",
+        allow_duplicate=order.allow_duplicate,
+    )
 
 
 def subject_of(order: Order) -> str:

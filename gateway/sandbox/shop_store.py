@@ -57,6 +57,7 @@ CREATE TABLE IF NOT EXISTS orders (
     currency TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('unpaid', 'awaiting_shipment', 'closed')),
     allow_duplicate INTEGER NOT NULL,
+    shop_url TEXT NOT NULL,
     payonce_order TEXT UNIQUE,
     checkout_url TEXT,
     version INTEGER NOT NULL DEFAULT 0,
@@ -146,7 +147,7 @@ def products(db: sqlite3.Connection) -> list[Product]:
     return [msgspec.convert(dict(row), Product) for row in rows]
 
 
-def add(db: sqlite3.Connection, draft: Draft, ask_after_s: float) -> Order:
+def add(db: sqlite3.Connection, draft: Draft, shop_url: str, ask_after_s: float) -> Order:
     """Write a new unpaid order, or answer the one that this number already stands for.
 
     Raises OrderConflictError, UnknownProductError, SoldOutError.
@@ -159,7 +160,7 @@ def add(db: sqlite3.Connection, draft: Draft, ask_after_s: float) -> Order:
     items = take_down(products(db), draft.quantities)
     db.execute(
         "INSERT INTO orders (no, buyer_id, items, amount, currency, state, allow_duplicate,"
-        " ask_at, created_at) VALUES (?, ?, ?, ?, ?, 'unpaid', ?, ?, ?)",
+        " shop_url, ask_at, created_at) VALUES (?, ?, ?, ?, ?, 'unpaid', ?, ?, ?, ?)",
         (
             draft.no,
             draft.buyer_id,
@@ -167,6 +168,7 @@ def add(db: sqlite3.Connection, draft: Draft, ask_after_s: float) -> Order:
             sum(item.price * item.quantity for item in items),
             CURRENCY,
             draft.allow_duplicate,
+            shop_url,
             time.time() + ask_after_s,
             time.time(),
         ),

@@ -20,6 +20,14 @@ SECRET = "whsec_c2hvcC1hbmQtZ2F0ZXdheS1zaGFyZS10aGlzLXNlY3JldA=="
 Trouble = Literal["lose_request", "lose_answer", "stall", "error", "garbage"]
 
 
+class NewItem(msgspec.Struct, forbid_unknown_fields=True):
+    """A line of POST /v1/orders."""
+
+    name: str
+    quantity: int
+    unit_amount: int | None = None
+
+
 class NewOrder(msgspec.Struct, forbid_unknown_fields=True):
     """The body of POST /v1/orders, as strict as the contract."""
 
@@ -28,7 +36,7 @@ class NewOrder(msgspec.Struct, forbid_unknown_fields=True):
     currency: str
     subject: str
     buyer_id: str | None = None
-    items: list[dict[str, str | int]] | None = None
+    items: list[NewItem] | None = None
     notify_url: str | None = None
     return_url: str | None = None
     allow_duplicate: bool = False
@@ -61,6 +69,7 @@ class FakePayOnce:
         self.calls: list[str] = []
         self.trouble: Trouble | None = None
         self.refuses_duplicates = False
+        self.is_paid_at_once = False
         self._numbers = itertools.count(1)
         self._open_again = asyncio.Event()
 
@@ -141,6 +150,8 @@ class FakePayOnce:
             return_url=new.return_url,
         )
         self.orders[order.merchant_order_no] = order
+        if self.is_paid_at_once:  # the buyer is quick, and the webhook is lost
+            self.move(order.merchant_order_no, "paid")
         return answer(order, 201)
 
     async def _show(self, request: web.Request) -> web.Response:
