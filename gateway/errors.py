@@ -1,35 +1,35 @@
 """Every error that leaves us, in one tree; each leaf has its HTTP status and its problem code.
 
-    PayOnceError
-    |- Problem                      answered to a caller as RFC 9457
-    |  |- InvalidRequest            422  names the field
-    |  |- Unauthorized              401
-    |  |- Forbidden                 403
-    |  |- NotFound                  404
-    |  |- MethodNotAllowed          405
-    |  |- OrderConflict             409
-    |  |- DuplicateSubmission       409  names the first order
-    |  |- OrderAlreadyPaid          409
-    |  |- OrderClosed               409
-    |  |- OrderNotPaid              409
-    |  |- ApplyInProgress           409  Retry-After
-    |  |- RequestInProgress         409
-    |  |- RefundExceedsCaptured     409
-    |  |- PayloadTooLarge           413
-    |  |- UnsupportedMediaType      415
-    |  |- IdempotencyMismatch       422
-    |  |- ChannelRefusal            422
-    |  |- ChannelNotConfigured      422
-    |  |- RefundNotSupported        422
-    |  |- RateLimited               429
-    |  |- InternalError             500
-    |  |- ChannelDown               503  Retry-After
-    |  `- ServiceUnavailable        503  Retry-After
-    |- ChannelRefused               a channel said no; nothing was taken
-    |- ChannelUnavailable           nothing is known of what a channel did
-    |- BadCallback                  a callback that is not the channel's
-    |  `- UnknownKey                signed with a key that we have not downloaded yet
-    `- ConfigurationError           a setting that cannot work, with what to do
+PayOnceError
+|- Problem                      answered to a caller as RFC 9457
+|  |- InvalidRequest            422  names the field
+|  |- Unauthorized              401
+|  |- Forbidden                 403
+|  |- NotFound                  404
+|  |- MethodNotAllowed          405
+|  |- OrderConflict             409
+|  |- DuplicateSubmission       409  names the first order
+|  |- OrderAlreadyPaid          409
+|  |- OrderClosed               409
+|  |- OrderNotPaid              409
+|  |- ApplyInProgress           409  Retry-After
+|  |- RequestInProgress         409
+|  |- RefundExceedsCaptured     409
+|  |- PayloadTooLarge           413
+|  |- UnsupportedMediaType      415
+|  |- IdempotencyMismatch       422
+|  |- ChannelRefusal            422
+|  |- ChannelNotConfigured      422
+|  |- RefundNotSupported        422
+|  |- RateLimited               429
+|  |- InternalError             500
+|  |- ChannelDown               503  Retry-After
+|  `- ServiceUnavailable        503  Retry-After
+|- ChannelRefused               a channel said no; nothing was taken
+|- ChannelUnavailable           nothing is known of what a channel did
+|- BadCallback                  a callback that is not the channel's
+|  `- UnknownKey                signed with a key that we have not downloaded yet
+`- ConfigurationError           a setting that cannot work, with what to do
 """
 
 from typing import ClassVar
@@ -205,7 +205,8 @@ class ChannelDown(Problem):
     code = "channel_unavailable"
     title = "The channel did not answer"
     default_detail = (
-        "The channel did not answer. Ask again: the same payment is continued, never a second one made."
+        "The channel did not answer. Ask again: the same payment is continued, "
+        "never a second one made."
     )
     default_retry_after_s = 2
 

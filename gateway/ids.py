@@ -1,7 +1,7 @@
 """Ids that sort by time: a prefix that says what it names, then 26 characters of Crockford base 32.
 
-The 26 characters hold 48 bits of milliseconds and 80 random bits (the layout of a ULID), so ids made
-later sort later, indexes stay compact, and nobody can guess a neighbour's.
+The 26 characters hold 48 bits of milliseconds and 80 random bits (the layout of a ULID), so ids
+made later sort later, indexes stay compact, and nobody can guess a neighbour's.
 """
 
 import secrets

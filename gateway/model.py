@@ -1,7 +1,7 @@
 """The nouns: order, attempt, refund and report, and the states that the first three can be in.
 
-The values of the enums are the same in Python, in SQL and in JSON. Which moves are legal is data here
-(`LEGAL_MOVES`) and in the table `legal_moves`; a test holds the two equal.
+The values of the enums are the same in Python, in SQL and in JSON. Which moves are legal is data
+here (`LEGAL_MOVES`) and in the table `legal_moves`; a test holds the two equal.
 """
 
 from datetime import datetime
@@ -179,12 +179,28 @@ class Order(Struct, frozen=True):
         return next(attempt for attempt in self.attempts if attempt.id == attempt_id)
 
 
+class NewOrder(Struct, frozen=True):
+    """A validated request for an order; `items` and `metadata` are JSON."""
+
+    merchant_order_no: str
+    amount: int
+    currency: str
+    subject: str
+    expires_in_s: int
+    buyer_id: str | None = None
+    items: str | None = None
+    notify_url: str | None = None
+    return_url: str | None = None
+    metadata: str | None = None
+    allow_duplicate: bool = False
+
+
 class ChannelReport(Struct, frozen=True):
     """What a channel says of one payment, verified and translated: evidence, never a state.
 
-    `payment_ref` (the channel's own id of the payment) and `money` are there when, and only when, the
-    outcome is PAID. `refunded` is how much of it the channel says was given back; None: some, but it
-    does not say how much.
+    `payment_ref` (the channel's own id of the payment) and `money` are there when, and only when,
+    the outcome is PAID. `refunded` is how much of it the channel says was given back; None: some,
+    but it does not say how much.
     """
 
     account: str

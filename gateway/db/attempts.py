@@ -1,0 +1,91 @@
+"""What is written about attempts beside their state: who may call the channel, and when it is asked
+next.
+
+None of this moves a state, so none of it raises the order's version; each names what it found
+instead.
+"""
+
+from datetime import datetime
+from typing import Final
+
+from msgspec import Struct
+
+from gateway.db.orders import Connection
+from gateway.ids import AttemptId
+
+_LEASE: Final = """
+    UPDATE attempts SET calling_until = $2
+    WHERE id = $1 AND state IN ('created', 'paying') AND (calling_until IS NULL OR calling_until <=
+    now()) RETURNING id
+"""
+_END_LEASE: Final = """
+    UPDATE attempts SET calling_until = NULL WHERE id = $1 AND calling_until = $2
+"""
+_CLAIMED: Final = "RETURNING a.id, a.order_id, a.account, a.number, a.superseded, a.asks"
+_CLAIM_ASK: Final = f"""
+    UPDATE attempts a SET ask_at = now() + $3 * interval '1 second', asks = a.asks + 1
+    WHERE a.id = $1 AND a.asks = $2 AND a.ask_at IS NOT NULL
+    {_CLAIMED}
+"""
+_CLAIM_OVERDUE: Final = f"""
+    UPDATE attempts a SET ask_at = now() + $2 * interval '1 second', asks = a.asks + 1
+    FROM (
+        SELECT id FROM attempts WHERE ask_at <= now()
+        ORDER BY ask_at, id LIMIT $1 FOR UPDATE SKIP LOCKED
+    ) due
+    WHERE a.id = due.id
+    {_CLAIMED}
+"""
+_ASK_NEXT: Final = """
+    UPDATE attempts SET ask_at = $3, needs_attention = $4
+    WHERE id = $1 AND asks = $2 AND ask_at IS NOT NULL
+    RETURNING id
+"""
+_COUNT_ATTENTION: Final = (
+    "SELECT count(*) FROM attempts WHERE needs_attention AND ask_at IS NOT NULL"
+)
+
+
+class Asking(Struct, frozen=True):
+    """An attempt that is ours to ask about: nobody else does until our lease ends."""
+
+    id: AttemptId
+    order_id: str
+    account: str
+    number: str
+    superseded: bool
+    asks: int  # this one included
+
+
+async def lease(conn: Connection, attempt: AttemptId, until: datetime) -> bool:
+    """Take the right to call `create` for the attempt; False: somebody has it."""
+    return bool(await conn.fetchval(_LEASE, attempt, until))
+
+
+async def end_lease(conn: Connection, attempt: AttemptId, until: datetime) -> None:
+    """Give the right back, if it is still the one that was taken."""
+    await conn.execute(_END_LEASE, attempt, until)
+
+
+async def claim_ask(
+    conn: Connection, attempt: AttemptId, asks: int, lease_s: float
+) -> Asking | None:
+    """Claim one ask, as it was after `asks` asks; None: it has moved on."""
+    row = await conn.fetchrow(_CLAIM_ASK, attempt, asks, lease_s)
+    return Asking(*row) if row else None
+
+
+async def claim_overdue_asks(conn: Connection, limit: int, lease_s: float) -> list[Asking]:
+    """Claim what is overdue, the longest overdue first, however long that is."""
+    return [Asking(*row) for row in await conn.fetch(_CLAIM_OVERDUE, limit, lease_s)]
+
+
+async def ask_next(
+    conn: Connection, asking: Asking, at: datetime | None, *, needs_attention: bool
+) -> bool:
+    """Say when it is asked next (None: never again); False: a move has decided that already."""
+    return bool(await conn.fetchval(_ASK_NEXT, asking.id, asking.asks, at, needs_attention))
+
+
+async def count_needing_attention(conn: Connection) -> int:
+    return int(await conn.fetchval(_COUNT_ATTENTION))

@@ -1,0 +1,142 @@
+"""What a process holds while it runs, in start order; the gateway and the worker enter the same
+list.
+"""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import asyncpg
+from aiohttp import web
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from gateway import __version__
+from gateway.after import After
+from gateway.errors import ConfigurationError
+from gateway.locks.claims import Claims
+from gateway.payments.accounts import Accounts
+from gateway.payments.desk import Desk, Errands
+from gateway.push.hub import Hub
+from gateway.secrets import Cipher
+from gateway.settings import Settings, read_settings
+from gateway.web.keys import DESK, HUB
+from gateway.webhooks import Webhooks, webhook_session
+from workers.main import working
+
+_FINISH_WITHIN_S: Final = 10.0
+_SETTINGS_FILE: Final = Path("payonce.toml")
+
+
+class PlainConnection(asyncpg.Connection):
+    """A connection that is not reset when it goes back to the pool.
+
+    Nothing here sets session state, holds a cursor or listens, so the reset would be a round trip
+    for nothing after every statement.
+    """
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
+CleanupContext = Callable[[web.Application], AsyncIterator[None]]
+
+
+def settings_from_environment() -> Settings:
+    return read_settings(os.environ, _SETTINGS_FILE)
+
+
+@asynccontextmanager
+async def pool_for(settings: Settings) -> AsyncIterator["asyncpg.Pool[asyncpg.Record]"]:
+    """Open the pool; every statement, lock and forgotten transaction has a limit."""
+    if settings.database_url is None:
+        raise ConfigurationError("PAYONCE_DATABASE_URL (database_url): is not set")
+    pool = await asyncpg.create_pool(
+        settings.database_url,
+        min_size=2,
+        max_size=settings.pool_size,
+        command_timeout=15,
+        connection_class=PlainConnection,
+        server_settings={
+            "application_name": f"payonce {__version__}",
+            "jit": "off",
+            "lock_timeout": "5s",
+            "statement_timeout": "10s",
+            "idle_in_transaction_session_timeout": "10s",
+        },
+    )
+    assert pool is not None
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+@asynccontextmanager
+async def desk_for(settings: Settings) -> AsyncIterator[Desk]:
+    """Build the desk, and take it apart when the errands are done."""
+    if settings.redis_url is None:
+        raise ConfigurationError("PAYONCE_REDIS_URL (redis_url): is not set")
+    cipher = Cipher(settings.secret_keys)
+    redis = Redis.from_url(
+        settings.redis_url,
+        max_connections=64,
+        socket_connect_timeout=0.5,
+        socket_timeout=5,
+        retry=Retry(NoBackoff(), 0),
+    )
+    async with (
+        pool_for(settings) as pool,
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=200, keepalive_timeout=60),
+            headers={"User-Agent": f"PayOnce/{__version__}"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+        ) as channels_http,
+        webhook_session(allow_private=settings.allow_private_webhooks) as webhooks_http,
+    ):
+        claims = Claims(redis)
+        webhooks = Webhooks(
+            pool, redis, webhooks_http, cipher, allow_private=settings.allow_private_webhooks
+        )
+        desk = Desk(
+            pool=pool,
+            redis=redis,
+            claims=claims,
+            accounts=Accounts(pool, cipher, channels_http),
+            webhooks=webhooks,
+            after=After(claims, webhooks),
+            errands=Errands(),
+            settings=settings,
+        )
+        try:
+            yield desk
+        finally:
+            await desk.errands.finish(_FINISH_WITHIN_S)
+            await redis.aclose()
+
+
+def hold(settings: Settings, *, worker: bool) -> list[CleanupContext]:
+    """Return the application's cleanup contexts, in start order."""
+
+    async def keep_desk(app: web.Application) -> AsyncIterator[None]:
+        async with desk_for(settings) as desk:
+            app[DESK] = desk
+            yield
+
+    async def keep_hub(app: web.Application) -> AsyncIterator[None]:
+        assert settings.redis_url is not None
+        hub = Hub(settings.redis_url, app[DESK].pool)
+        async with hub.running():
+            app[HUB] = hub
+            yield
+
+    async def keep_worker(app: web.Application) -> AsyncIterator[None]:
+        assert settings.redis_url is not None
+        async with working(app[DESK], settings.redis_url):
+            yield
+
+    return [keep_desk, keep_hub, *([keep_worker] if worker else [])]

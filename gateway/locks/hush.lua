@@ -1,0 +1,8 @@
+-- Money was reported: before it is settled, forget the live answer, revoke the claim in flight, and let
+-- nothing live be stored or answered for a while. KEYS: answer, claim, quiet. ARGV: that while in ms.
+if redis.call('HGET', KEYS[1], 'kind') ~= 'final' then
+  redis.call('DEL', KEYS[1])
+end
+redis.call('DEL', KEYS[2])
+redis.call('SET', KEYS[3], '1', 'PX', ARGV[1])
+return 1

@@ -1,0 +1,5 @@
+-- Keep a claim for longer, if it is still ours. KEYS: claim. ARGV: token, time to live in ms.
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+  return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+end
+return 0

@@ -1,0 +1,171 @@
+"""Which account takes a payment: merchants' accounts from the database, each with its adapter.
+
+Adapters are kept while their row stays the same (they hold parsed keys and downloaded
+certificates); the rows are read again every few seconds, so a change in the database needs no
+restart.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import aiohttp
+import asyncpg
+import msgspec
+from msgspec import Struct
+
+from gateway.channels.base import Channel
+from gateway.channels.wechat import wechat_pay
+from gateway.db import accounts
+from gateway.db.accounts import AccountRow
+from gateway.errors import ChannelNotConfigured, ConfigurationError
+from gateway.model import Terminal
+from gateway.money import Money
+from gateway.secrets import Cipher
+from gateway.telemetry import log
+
+_FRESH_S: Final = 5.0
+Maker = Callable[[str, Mapping[str, str], Mapping[str, str], aiohttp.ClientSession], Channel]
+MAKERS: Final[dict[str, Maker]] = {"wechat": wechat_pay}
+# Settings that every kind has; the adapter sees only the others.
+_LADDER: Final = "ask_ladder"
+_TIMEOUT: Final = "ask_timeout_s"
+
+
+class Account(Struct, frozen=True):
+    """One account of a merchant, ready to be called."""
+
+    id: str
+    merchant: str
+    adapter: Channel
+    terminals: frozenset[str]
+    ask_ladder_s: tuple[int, ...]
+
+    def takes(self, channel: str, terminal: Terminal, money: Money) -> bool:
+        traits = self.adapter.traits
+        return (
+            traits.channel == channel
+            and terminal in self.terminals
+            and terminal in traits.products
+            and money.currency in traits.currencies
+            and traits.minimum <= money.amount <= traits.maximum
+        )
+
+    def next_ask_s(self, asks: int) -> int:
+        """How long after the ask number `asks` (from 0) the channel is asked again."""
+        if asks < len(self.ask_ladder_s):
+            return self.ask_ladder_s[asks]
+        return self.adapter.traits.slow_ask_s
+
+
+class OfferedChannel(Struct, frozen=True):
+    channel: str
+    account: str
+    product: str
+
+
+class Accounts:
+    """Reads, builds and keeps accounts."""
+
+    def __init__(
+        self,
+        pool: "asyncpg.Pool[asyncpg.Record]",
+        cipher: Cipher,
+        http: aiohttp.ClientSession,
+    ) -> None:
+        self._pool = pool
+        self._cipher = cipher
+        self._http = http
+        self._built: dict[str, tuple[AccountRow, Account]] = {}
+        self._of_merchant: dict[str, tuple[float, tuple[Account, ...]]] = {}
+
+    async def of_merchant(self, merchant: str) -> tuple[Account, ...]:
+        """Return a merchant's usable accounts, the preferred first."""
+        now = time.monotonic()
+        kept = self._of_merchant.get(merchant)
+        if kept is not None and now < kept[0]:
+            return kept[1]
+        async with self._pool.acquire() as conn:
+            rows = await accounts.of_merchant(conn, merchant)
+        usable = tuple(account for row in rows if (account := self._usable(row)) is not None)
+        self._of_merchant[merchant] = (now + _FRESH_S, usable)
+        return usable
+
+    async def choose(
+        self, merchant: str, channel: str, terminal: Terminal, product: str | None, money: Money
+    ) -> Account:
+        """Return the preferred account that takes it, or raise ChannelNotConfigured with the
+        reason.
+        """
+        for account in await self.of_merchant(merchant):
+            wanted = product is None or product in account.adapter.traits.all_products
+            if wanted and account.takes(channel, terminal, money):
+                return account
+        raise ChannelNotConfigured(
+            f"No enabled account takes {money.amount} {money.currency} (minor units) through "
+            f"`{channel}` on terminal `{terminal}`"
+            + (f" as product `{product}`." if product else ".")
+        )
+
+    async def offered(
+        self, merchant: str, terminal: Terminal, money: Money
+    ) -> list[OfferedChannel]:
+        """Return what the page offers, each channel once, the preferred account first."""
+        found: dict[str, OfferedChannel] = {}
+        for account in await self.of_merchant(merchant):
+            traits = account.adapter.traits
+            if account.takes(traits.channel, terminal, money):
+                offer = OfferedChannel(traits.channel, account.id, traits.products[terminal])
+                found.setdefault(traits.channel, offer)
+        return list(found.values())
+
+    async def by_id(self, account_id: str) -> Account | None:
+        """Return an account by its id, enabled or not: what was begun on it must be ended on it."""
+        kept = self._built.get(account_id)
+        if kept is not None and kept[0].enabled:
+            return kept[1]
+        async with self._pool.acquire() as conn:
+            row = await accounts.read(conn, account_id)
+        return self._usable(row) if row is not None else None
+
+    def _usable(self, row: AccountRow) -> Account | None:
+        """Build the account; one that is set up wrongly is left out, loudly, and harms no other."""
+        kept = self._built.get(row.id)
+        if kept is not None and kept[0] == row:
+            return kept[1]
+        try:
+            account = self._build(row)
+        except ConfigurationError as error:
+            log.error("channel_account_unusable", account=row.id, error=str(error))
+            return None
+        self._built[row.id] = (row, account)
+        return account
+
+    def _build(self, row: AccountRow) -> Account:
+        settings = msgspec.json.decode(row.settings, type=dict[str, str])
+        adapter = MAKERS[row.kind](
+            row.id, settings, self._cipher.decrypt_settings(row.secrets), self._http
+        )
+        return Account(
+            row.id,
+            row.merchant,
+            adapter,
+            frozenset(row.terminals),
+            read_ladder(settings) or adapter.traits.ask_ladder_s,
+        )
+
+
+def read_ladder(settings: Mapping[str, str]) -> tuple[int, ...] | None:
+    """Read `ask_ladder` ("3,10,30") or `ask_timeout_s` ("20": every 20 s), where one is set."""
+    text = settings.get(_LADDER) or settings.get(_TIMEOUT)
+    if not text:
+        return None
+    try:
+        steps = tuple(int(step) for step in text.split(","))
+    except ValueError:
+        steps = ()
+    if not steps or min(steps) < 1:
+        raise ConfigurationError(
+            f"{_LADDER} or {_TIMEOUT}: must be whole seconds from 1, like 3,10,30; not {text!r}"
+        )
+    return steps

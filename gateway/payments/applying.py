@@ -1,0 +1,480 @@
+"""Apply for payment (申请支付): claim, open, close the old, call the channel, remember.
+
+Redis makes collisions rare (the claim) and answers fast (the cached answer); PostgreSQL makes them
+harmless: the order's version, `one_offered_per_order` and the lease in `calling_until` hold without
+it. No database connection is held while a channel is called.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+import asyncpg
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.after import decode_final
+from gateway.channels.base import Created, CreateRequest
+from gateway.db import attempts, moves, orders
+from gateway.db.orders import Reading
+from gateway.errors import (
+    ApplyInProgress,
+    ChannelDown,
+    ChannelRefusal,
+    ChannelRefused,
+    ChannelUnavailable,
+    NotFound,
+    OrderAlreadyPaid,
+    OrderClosed,
+    RateLimited,
+)
+from gateway.ids import AttemptId, OrderId, new_attempt_id, number_of
+from gateway.jobs import Job
+from gateway.locks.claims import RENEW_EVERY_S, Claim, Said
+from gateway.model import (
+    Attempt,
+    AttemptState,
+    ChannelReport,
+    Order,
+    OrderState,
+    Outcome,
+    Source,
+    Terminal,
+)
+from gateway.objects import attempt_object, encode
+from gateway.payments.accounts import Account
+from gateway.payments.closing import CALL_DEADLINE_S, close_or_supersede
+from gateway.payments.desk import Desk
+
+_WAIT_FOR_RIVAL_S: Final = 3.0
+# A little more than the deadline of the call that it covers.
+_CALL_LEASE: Final = timedelta(seconds=6)
+# Each round closes an attempt or meets a rival's write; a buyer waits for so many, not for ever.
+_ROUNDS: Final = 8
+
+
+class Wish(Struct, frozen=True):
+    """How the buyer wants to pay."""
+
+    channel: str
+    terminal: Terminal
+    product: str | None = None
+    openid: str = ""
+    client_ip: str = ""
+    user_agent: str = ""
+
+
+class Applied(Struct, frozen=True):
+    """The answer: `body` is the attempt object as JSON; `replayed`: it had been given before."""
+
+    body: bytes
+    attempt: AttemptId
+    replayed: bool
+    first_ask: Job | None = None
+
+
+class LiveAnswer(Struct, frozen=True):
+    """A cached live answer, and whose it is."""
+
+    merchant: str
+    attempt: AttemptId
+    body: msgspec.Raw
+
+
+class Step(StrEnum):
+    """What the order as it was read asks for next."""
+
+    ANSWER = "answer"
+    WAIT = "wait"
+    REPEAT = "repeat"
+    OFFER_AGAIN = "offer_again"
+    CLOSE_OLD = "close_old"
+    SUPERSEDE = "supersede"
+
+
+class Taker(Struct, frozen=True):
+    """The account that takes the payment, as which product, for which payer."""
+
+    account: Account
+    product: str
+    payer: str
+
+    def made(self, attempt: Attempt) -> bool:
+        """Is the attempt the same thing to the buyer?"""
+        wanted = (self.account.adapter.traits.channel, self.product, self.payer)
+        return wanted == (attempt.channel, attempt.product, attempt.payer)
+
+    def may_repeat(self, attempt: Attempt, now: datetime) -> bool:
+        """Would the channel still know a repeat of `create` as one?"""
+        window = self.account.adapter.traits.repeat_window
+        until = attempt.pay_by if window is None else attempt.created_at + window
+        return attempt.account == self.account.id and now < until
+
+
+_decode_live: Final = msgspec.json.Decoder(LiveAnswer).decode
+_decode_parameters: Final = msgspec.json.Decoder(CreateRequest).decode
+
+
+async def apply_for_payment(
+    desk: Desk, order_id: OrderId, wish: Wish, merchant: str | None
+) -> Applied:
+    """Give the buyer one thing to pay with, the same to everybody who asks for the same.
+
+    `merchant` None: the checkout token was the credential. Raises OrderAlreadyPaid, OrderClosed,
+    ApplyInProgress, RateLimited, ChannelNotConfigured, ChannelRefusal, ChannelDown or NotFound.
+    """
+    same = f"{wish.channel}|{wish.product or wish.terminal}|{wish.openid}"
+    claim = await _claim_or_wait(desk, order_id, same)
+    if claim.said is Said.FINAL:
+        final = decode_final(claim.body)
+        _must_be_theirs(merchant, final.merchant, order_id)
+        raise final.problem()
+    if claim.said is Said.LIVE:
+        live = _decode_live(claim.body)
+        _must_be_theirs(merchant, live.merchant, order_id)
+        return Applied(bytes(live.body), live.attempt, replayed=True)
+    application = Application(desk, order_id, wish, merchant)
+    try:
+        async with _renewed(desk, order_id, claim):
+            applied = await application.prepare()
+    except BaseException:
+        await desk.claims.release(order_id, claim)
+        raise
+    answer = LiveAnswer(application.owner, applied.attempt, msgspec.Raw(applied.body))
+    await desk.claims.remember(order_id, claim, same, encode(answer), applied.first_ask)
+    return applied
+
+
+async def _claim_or_wait(desk: Desk, order_id: OrderId, same: str) -> Claim:
+    """Claim; while a rival holds the claim, wait for its result a little."""
+    until = time.monotonic() + _WAIT_FOR_RIVAL_S
+    pause_s = 0.02
+    while (claim := await desk.claims.claim(order_id, same)).said is Said.BUSY:
+        if time.monotonic() >= until:
+            raise ApplyInProgress
+        await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
+        pause_s = min(pause_s * 2, 0.2)
+    return claim
+
+
+@asynccontextmanager
+async def _renewed(desk: Desk, order_id: OrderId, claim: Claim) -> AsyncIterator[None]:
+    """Keep the claim for as long as the work takes, so that a slow channel does not let a rival
+    in.
+    """
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle | None = None
+
+    def renew() -> None:
+        nonlocal timer
+        desk.errands.run(desk.claims.renew(order_id, claim))
+        timer = loop.call_later(RENEW_EVERY_S, renew)
+
+    if claim.said is Said.CLAIMED:
+        timer = loop.call_later(RENEW_EVERY_S, renew)
+    try:
+        yield
+    finally:
+        if timer is not None:
+            timer.cancel()
+
+
+def plan(
+    order: Order, taker: Taker, now: datetime, spent: frozenset[AttemptId] = frozenset()
+) -> tuple[Step, Attempt] | None:
+    """Say what comes next for an open order; None: open a new attempt. Pure.
+
+    An attempt whose answer was lost is repeated under the same number; one of another kind is
+    closed at its channel before a new one is opened. `spent` are those whose number the channel
+    refuses to repeat.
+    """
+    offered = order.offered
+    if offered is not None:
+        if offered.calling_until is not None and now < offered.calling_until:
+            return Step.WAIT, offered
+        if not taker.made(offered):
+            return Step.CLOSE_OLD, offered
+        usable = offered.next_action_until is not None and now < offered.next_action_until
+        if offered.state is AttemptState.PAYING and usable:
+            return Step.ANSWER, offered
+        return (Step.REPEAT if taker.may_repeat(offered, now) else Step.SUPERSEDE), offered
+    for attempt in order.attempts:
+        again = attempt.state.live and taker.made(attempt) and attempt.id not in spent
+        if again and taker.may_repeat(attempt, now):
+            return Step.OFFER_AGAIN, attempt
+    return None
+
+
+class Application:
+    """One buyer's application to pay one order: reads, takes a step, reads again, until there is
+    an answer.
+    """
+
+    def __init__(self, desk: Desk, order_id: OrderId, wish: Wish, merchant: str | None) -> None:
+        self.owner = ""  # the merchant whose order it is
+        self._desk = desk
+        self._order_id = order_id
+        self._wish = wish
+        self._merchant = merchant
+        self._spent: frozenset[AttemptId] = frozenset()
+
+    async def prepare(self) -> Applied:
+        for _ in range(_ROUNDS):
+            order, now = await self._read()
+            _must_be_theirs(self._merchant, order.merchant, order.id)
+            _must_be_payable(order, now)
+            self.owner = order.merchant
+            taker = await self._taker(order)
+            planned = plan(order, taker, now, self._spent)
+            if planned is None:
+                applied = await self._open_and_call(order, taker, now)
+            else:
+                applied = await self._take(*planned, order, taker, now)
+            if applied is not None:
+                return applied
+        raise ApplyInProgress
+
+    async def _read(self) -> Reading:
+        async with self._desk.pool.acquire() as conn:
+            reading = await orders.read(conn, self._order_id)
+        if reading is None:
+            raise NotFound(f"There is no order {self._order_id}.")
+        return reading
+
+    async def _taker(self, order: Order) -> Taker:
+        wish = self._wish
+        account = await self._desk.accounts.choose(
+            order.merchant, wish.channel, wish.terminal, wish.product, order.money
+        )
+        product = wish.product or account.adapter.traits.products[wish.terminal]
+        return Taker(account, product, wish.openid)
+
+    async def _take(
+        self, step: Step, attempt: Attempt, order: Order, taker: Taker, now: datetime
+    ) -> Applied | None:
+        """Take one step; None: read the order again and see."""
+        match step:
+            case Step.ANSWER:
+                return _answer(attempt)
+            case Step.WAIT:
+                raise ApplyInProgress
+            case Step.CLOSE_OLD:
+                await close_or_supersede(self._desk, order, attempt)
+                return None
+            case Step.SUPERSEDE:
+                await self._supersede(order, attempt)
+                return None
+            case Step.REPEAT | Step.OFFER_AGAIN:
+                leased = await self._lease(step, order, attempt, now)
+                if leased is None:
+                    return None
+                version = order.version + (step is Step.OFFER_AGAIN)
+                return await self._call(leased, taker, version, repeat=True)
+
+    async def _open_and_call(self, order: Order, taker: Taker, now: datetime) -> Applied | None:
+        """Commit the attempt as `created` before the channel hears of it."""
+        if len(order.attempts) >= self._desk.settings.max_attempts:
+            raise RateLimited(
+                f"The order has {len(order.attempts)} attempts to pay it, which is the limit; "
+                "make a new order."
+            )
+        attempt = self._new_attempt(order, taker, now)
+        try:
+            async with self._desk.pool.acquire() as conn:
+                opened = await moves.open_attempt(conn, order, attempt)
+        except asyncpg.UniqueViolationError:
+            return None  # a rival was first
+        if not opened:
+            return None
+        return await self._call(attempt, taker, order.version + 1, repeat=False)
+
+    def _new_attempt(self, order: Order, taker: Taker, now: datetime) -> Attempt:
+        traits = taker.account.adapter.traits
+        attempt_id = new_attempt_id()
+        base_url = self._desk.settings.base_url
+        pay_by = max(order.expires_at, now + traits.shortest_window)
+        parameters = CreateRequest(
+            number=number_of(attempt_id),
+            product=taker.product,
+            money=order.money,
+            subject=order.subject,
+            pay_by=pay_by,
+            notify_url=f"{base_url}/callbacks/{taker.account.id}",
+            return_url=f"{base_url}/checkout/{order.token}/return/{attempt_id}",
+            payer=taker.payer,
+            client_ip=self._wish.client_ip,
+            user_agent=self._wish.user_agent,
+        )
+        return Attempt(
+            id=attempt_id,
+            order_id=order.id,
+            number=parameters.number,
+            account=taker.account.id,
+            channel=traits.channel,
+            product=taker.product,
+            terminal=self._wish.terminal,
+            payer=taker.payer,
+            state=AttemptState.CREATED,
+            superseded=False,
+            amount=order.amount,
+            currency=order.currency,
+            received_amount=None,
+            received_currency=None,
+            payment_ref=None,
+            parameters=encode(parameters).decode(),
+            next_action=None,
+            next_action_until=None,
+            pay_by=pay_by,
+            live_until=pay_by + traits.late_margin,
+            calling_until=now + _CALL_LEASE,
+            ask_at=now + timedelta(seconds=taker.account.next_ask_s(0)),
+            asks=0,
+            needs_attention=False,
+            created_at=now,
+            updated_at=now,
+            refund_state=None,
+        )
+
+    async def _lease(
+        self, step: Step, order: Order, attempt: Attempt, now: datetime
+    ) -> Attempt | None:
+        """Take the right to repeat `create`, offering the attempt again where it was superseded."""
+        until = now + _CALL_LEASE
+        async with self._desk.pool.acquire() as conn:
+            if step is Step.REPEAT:
+                taken = await attempts.lease(conn, attempt.id, until)
+            else:
+                try:
+                    taken = await moves.offer_again(conn, order, attempt, until)
+                except asyncpg.UniqueViolationError:
+                    taken = False
+        return replace(attempt, calling_until=until, superseded=False) if taken else None
+
+    async def _call(
+        self, attempt: Attempt, taker: Taker, version: int, *, repeat: bool
+    ) -> Applied | None:
+        """Call `create`: no answer changes nothing, a listed refusal of a first call ends the
+        attempt.
+
+        A refusal of a repeat, or one that says the number is spent, is about a payment that may
+        exist: only a query knows, and the number is not tried again.
+        """
+        request = _decode_parameters(attempt.parameters)
+        try:
+            async with asyncio.timeout(CALL_DEADLINE_S):
+                created = await taker.account.adapter.create(request)
+        except (ChannelUnavailable, TimeoutError) as error:
+            await self._end_lease(attempt)
+            raise ChannelDown from error
+        except ChannelRefused as refusal:
+            await self._end_lease(attempt)
+            if repeat or refusal.number_spent:
+                await self._query_spent(attempt, taker)
+            else:
+                report = ChannelReport(
+                    taker.account.id, attempt.number, Outcome.DECLINED, Source.CREATE
+                )
+                await self._desk.settle(report)
+            if refusal.number_spent:
+                return None
+            raise ChannelRefusal(
+                f"The channel refused it ({refusal.code}): {refusal.detail}"
+            ) from None
+        return await self._accept(attempt, taker, created, version)
+
+    async def _query_spent(self, attempt: Attempt, taker: Taker) -> None:
+        try:
+            async with asyncio.timeout(CALL_DEADLINE_S):
+                report = await taker.account.adapter.query(attempt.number)
+        except (ChannelUnavailable, ChannelRefused, TimeoutError) as error:
+            raise ChannelDown from error
+        settled = await self._desk.settle(report)
+        self._spent |= {attempt.id}
+        if settled.attempt.offered:
+            await self._supersede(settled.order, settled.attempt)
+
+    async def _supersede(self, order: Order, attempt: Attempt) -> None:
+        async with self._desk.pool.acquire() as conn:
+            await moves.supersede(conn, order, attempt)
+
+    async def _end_lease(self, attempt: Attempt) -> None:
+        """Let the buyer's next click go on at once; without this the lease ends by itself."""
+        if attempt.calling_until is not None:
+            async with self._desk.pool.acquire() as conn:
+                await attempts.end_lease(conn, attempt.id, attempt.calling_until)
+
+    async def _accept(
+        self, attempt: Attempt, taker: Taker, created: Created, version: int
+    ) -> Applied | None:
+        """Write `created -> paying`; nothing to pay with leaves us unless that found the order
+        open.
+
+        Where somebody wrote to the order while the channel was called, it is read and written
+        again.
+        """
+        next_action = encode(created.next_action).decode()
+        ask_in_s = taker.account.next_ask_s(attempt.asks)
+        for _ in range(_ROUNDS):
+            async with self._desk.pool.acquire() as conn:
+                accepted = await moves.accept(
+                    conn,
+                    self._order_id,
+                    version,
+                    attempt.id,
+                    next_action=next_action,
+                    usable_until=created.usable_until,
+                    ask_in_s=ask_in_s,
+                )
+            if accepted is not None:
+                return self._accepted(
+                    attempt, accepted, next_action, created, version + 1, ask_in_s
+                )
+            order, _ = await self._read()
+            version = order.version
+            if not order.attempt(attempt.id).state.live:
+                break  # it was paid or ended meanwhile: the order says what to answer
+        return None
+
+    def _accepted(
+        self,
+        attempt: Attempt,
+        accepted: moves.Accepted,
+        next_action: str,
+        created: Created,
+        version: int,
+        ask_in_s: float,
+    ) -> Applied | None:
+        if accepted.superseded:
+            return None
+        self._desk.errands.run(self._desk.claims.tell_pages(self._order_id, version))
+        paying = replace(
+            attempt,
+            state=AttemptState.PAYING,
+            next_action=next_action,
+            next_action_until=created.usable_until,
+            updated_at=accepted.updated_at,
+        )
+        return _answer(paying, Job("ask", attempt.id, attempt.asks, ask_in_s))
+
+
+def _answer(attempt: Attempt, first_ask: Job | None = None) -> Applied:
+    body = encode(attempt_object(attempt, payable=True))
+    return Applied(body, attempt.id, replayed=first_ask is None, first_ask=first_ask)
+
+
+def _must_be_theirs(merchant: str | None, owner: str, order_id: OrderId) -> None:
+    if merchant is not None and merchant != owner:
+        raise NotFound(f"There is no order {order_id}.")
+
+
+def _must_be_payable(order: Order, now: datetime) -> None:
+    if order.state is OrderState.PAID:
+        raise OrderAlreadyPaid
+    if order.state is OrderState.CLOSED or now >= order.expires_at:
+        raise OrderClosed

@@ -1,0 +1,118 @@
+"""Asking the channel (主动轮询): the answer to payments that got lost on their way to us (掉单).
+
+`ask_at` and `asks` on the attempt are the truth; a delayed arq job is the accelerator, and names
+the `asks` that it was made for, so that it does nothing once the row has moved on. The sweep claims
+what is overdue, with no lower bound in time: a worker that was down for a day loses nothing.
+"""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from redis.exceptions import RedisError
+
+from gateway import jobs
+from gateway.db import attempts, orders
+from gateway.db.attempts import Asking
+from gateway.errors import ChannelRefused, ChannelUnavailable
+from gateway.ids import AttemptId
+from gateway.model import Attempt
+from gateway.payments.accounts import Account
+from gateway.payments.closing import CALL_DEADLINE_S, end_at_channel
+from gateway.payments.desk import Desk
+from gateway.telemetry import ASKS, log
+
+# Longer than a query and a close with their deadlines: nobody else asks meanwhile, and a worker
+# that died in the middle is made up for soon.
+_LEASE_S: Final = 12.0
+
+
+async def ask(desk: Desk, attempt_id: AttemptId, asks: int) -> None:
+    """Ask about one attempt as it was after `asks` asks."""
+    async with desk.pool.acquire() as conn:
+        asking = await attempts.claim_ask(conn, attempt_id, asks, _LEASE_S)
+    if asking is not None:
+        await _ask_claimed(desk, asking)
+
+
+async def ask_overdue(desk: Desk, limit: int) -> int:
+    """Ask about what is overdue; returns how many were claimed."""
+    async with desk.pool.acquire() as conn:
+        claimed = await attempts.claim_overdue_asks(conn, limit, _LEASE_S)
+    await asyncio.gather(*(_ask_claimed(desk, asking) for asking in claimed))
+    return len(claimed)
+
+
+async def ask_once(desk: Desk, attempt_id: AttemptId) -> None:
+    """Ask because the buyer came back from the channel; never raises for the channel's troubles."""
+    async with desk.pool.acquire() as conn:
+        reading = await orders.read_attempt_order(conn, attempt_id)
+    if reading is None:
+        return
+    attempt = reading[0].attempt(attempt_id)
+    account = await desk.accounts.by_id(attempt.account)
+    if account is not None and attempt.state.live:
+        await _query(desk, account, attempt.number)
+
+
+async def _ask_claimed(desk: Desk, asking: Asking) -> None:
+    """Query, close what the buyer is no longer offered, and say when to ask next."""
+    account = await desk.accounts.by_id(asking.account)
+    if account is None:
+        log.error("attempt_without_usable_account", attempt=asking.id, account=asking.account)
+        return  # the lease ends by itself, and it is asked again
+    attempt = await _query(desk, account, asking.number)
+    if attempt is not None and attempt.state.live and attempt.superseded:
+        _, settled = await end_at_channel(desk, attempt)
+        attempt = settled.attempt if settled else attempt
+    await _schedule(desk, asking, account, attempt)
+
+
+async def _query(desk: Desk, account: Account, number: str) -> Attempt | None:
+    """Query and settle; None: nothing is known."""
+    channel = account.adapter.traits.channel
+    try:
+        async with asyncio.timeout(CALL_DEADLINE_S):
+            report = await account.adapter.query(number)
+    except (ChannelUnavailable, ChannelRefused, TimeoutError) as error:
+        ASKS.labels(channel=channel, result="unavailable").inc()
+        log.info("channel_did_not_answer", account=account.id, error=type(error).__name__)
+        return None
+    ASKS.labels(channel=channel, result=report.outcome.value).inc()
+    return (await desk.settle(report)).attempt
+
+
+async def _schedule(desk: Desk, asking: Asking, account: Account, attempt: Attempt | None) -> None:
+    """Write when it is asked next, unless a move has written that already."""
+    now = datetime.now(UTC)
+    fast = asking.asks < len(account.ask_ladder_s)
+    delay_s = account.next_ask_s(asking.asks)
+    at: datetime | None = now + timedelta(seconds=delay_s)
+    if attempt is not None and not attempt.state.live:
+        at = _last_ask(attempt, now)
+    elif attempt is not None and attempt.live_until > now:
+        # The ask at `live_until` is the one that may end it.
+        at = min(now + timedelta(seconds=delay_s), attempt.live_until)
+    async with desk.pool.acquire() as conn:
+        written = await attempts.ask_next(
+            conn, asking, at, needs_attention=at is not None and not fast
+        )
+    if written and at is not None:
+        await _enqueue(desk, jobs.Job("ask", asking.id, asking.asks, (at - now).total_seconds()))
+
+
+def _last_ask(attempt: Attempt, now: datetime) -> datetime | None:
+    """An attempt that ended without money is asked about a minute later and at `live_until`."""
+    if attempt.state.holds_money or now >= attempt.live_until:
+        return None
+    soon = attempt.updated_at + timedelta(minutes=1)
+    return soon if now < soon else attempt.live_until
+
+
+async def _enqueue(desk: Desk, job: jobs.Job) -> None:
+    try:
+        async with desk.redis.pipeline(transaction=False) as pipeline:
+            jobs.enqueue(pipeline, job)
+            await pipeline.execute()
+    except (RedisError, OSError):
+        log.warning("job_not_enqueued", job=job.id)  # the sweep asks when it is due

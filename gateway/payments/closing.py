@@ -1,0 +1,151 @@
+"""Ending what may still be paid: one attempt at its channel, an order for its merchant, orders that
+expired.
+
+The answer to `close` is typed and never believed beyond its word: CLOSED is settled, everything
+else is followed by a query, and what the query does not end stays asked about until it is closed,
+paid or dead.
+"""
+
+import asyncio
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from gateway.channels.base import CloseResult
+from gateway.db import due, moves, orders
+from gateway.errors import (
+    ChannelDown,
+    ChannelRefused,
+    ChannelUnavailable,
+    NotFound,
+    OrderAlreadyPaid,
+    ServiceUnavailable,
+)
+from gateway.ids import OrderId
+from gateway.model import Attempt, ChannelReport, Order, OrderState, Outcome, Source
+from gateway.payments import announcing
+from gateway.payments.desk import Desk
+from gateway.payments.settle import Settled
+
+CALL_DEADLINE_S: Final = 5.0
+_ROUNDS: Final = 8
+_EXPIRY_LEASE_S: Final = 30.0
+
+
+class Ending(StrEnum):
+    """How far an attempt could be ended."""
+
+    ENDED = "ended"
+    STILL_LIVE = "still_live"  # the channel knows it, or not yet, and may still take money on it
+    UNKNOWN = "unknown"  # no answer, or the money is on its way
+
+
+async def end_at_channel(desk: Desk, attempt: Attempt) -> tuple[Ending, Settled | None]:
+    """Close an attempt at its channel and settle what the channel says; changes nothing by
+    itself.
+    """
+    account = await desk.accounts.by_id(attempt.account)
+    if account is None:
+        return Ending.UNKNOWN, None
+    try:
+        async with asyncio.timeout(CALL_DEADLINE_S):
+            closed = await account.adapter.close(attempt.number)
+    except (ChannelUnavailable, ChannelRefused, TimeoutError):
+        closed = CloseResult.UNKNOWN
+    if closed is CloseResult.CLOSED:
+        report = ChannelReport(account.id, attempt.number, Outcome.CLOSED, Source.CLOSE)
+    else:
+        try:
+            async with asyncio.timeout(CALL_DEADLINE_S):
+                report = await account.adapter.query(attempt.number)
+        except (ChannelUnavailable, ChannelRefused, TimeoutError):
+            return Ending.UNKNOWN, None
+    settled = await desk.settle(report)
+    if not settled.attempt.state.live:
+        return Ending.ENDED, settled
+    on_its_way = report.outcome in (Outcome.PROCESSING, Outcome.APPROVED)
+    return (Ending.UNKNOWN if on_its_way else Ending.STILL_LIVE), settled
+
+
+async def close_or_supersede(desk: Desk, order: Order, attempt: Attempt) -> None:
+    """Make way for another attempt: what the channel does not close is offered no longer."""
+    _, settled = await end_at_channel(desk, attempt)
+    now_order = settled.order if settled else order
+    now_attempt = settled.attempt if settled else attempt
+    if now_attempt.offered:
+        async with desk.pool.acquire() as conn:
+            await moves.supersede(conn, now_order, now_attempt)
+
+
+async def close_order(desk: Desk, order_id: OrderId, merchant: str) -> Order:
+    """Close an order for its merchant, its attempts at their channels first.
+
+    A closed order is answered again. Raises OrderAlreadyPaid; ChannelDown where a channel does not
+    say whether it was paid (nothing is changed then); NotFound.
+    """
+    for _ in range(_ROUNDS):
+        async with desk.pool.acquire() as conn:
+            reading = await orders.read(conn, order_id)
+        if reading is None or reading[0].merchant != merchant:
+            raise NotFound(f"There is no order {order_id}.")
+        order, now = reading
+        if order.state is OrderState.PAID:
+            raise OrderAlreadyPaid
+        if order.state is OrderState.CLOSED:
+            return order
+        if await _any_unknown(desk, order, now):
+            raise ChannelDown(
+                "The channel did not say whether the order was paid, so it stays open; "
+                "close it again."
+            )
+        closed = await _close_here(desk, order_id, "merchant")
+        if closed is not None:
+            return closed
+    raise ServiceUnavailable("The order is being changed by many at once; try again in a moment.")
+
+
+async def expire_due(desk: Desk, limit: int) -> int:
+    """Close orders whose time is over, their attempts at the channels first; returns how many were
+    looked at.
+
+    Where a channel does not answer, or the money is on its way, the order is looked at again, until
+    it answers or until no attempt can be paid any more.
+    """
+    async with desk.pool.acquire() as conn:
+        claimed = await due.claim_expired(conn, limit, _EXPIRY_LEASE_S)
+    for order_id in claimed:
+        async with desk.pool.acquire() as conn:
+            reading = await orders.read(conn, order_id)
+        assert reading is not None
+        order, now = reading
+        if order.state is OrderState.OPEN and not await _any_unknown(desk, order, now):
+            await _close_here(desk, order_id, "expired")
+    return len(claimed)
+
+
+async def _any_unknown(desk: Desk, order: Order, now: datetime) -> bool:
+    """End every live attempt; is there one of which nobody can say that it will not be paid?"""
+    endings = [
+        (await end_at_channel(desk, attempt))[0]
+        for attempt in order.attempts
+        if attempt.state.live and now < attempt.live_until
+    ]
+    return Ending.UNKNOWN in endings
+
+
+async def _close_here(desk: Desk, order_id: OrderId, reason: str) -> Order | None:
+    """Close the order as it is now; None: it was paid, or changed, in between."""
+    async with desk.pool.acquire() as conn:
+        reading = await orders.read(conn, order_id)
+        assert reading is not None
+        order, now = reading
+        if order.state is not OrderState.OPEN:
+            return order if order.state is OrderState.CLOSED else None
+        after = announcing.closed(order, reason, now)
+        event = announcing.new_event(
+            announcing.EventType.ORDER_CLOSED, after, None, desk.settings.base_url, now
+        )
+        if not await moves.close_order(conn, order, reason, now, event):
+            return None
+    desk.errands.run(desk.after.settled(after))
+    return after

@@ -1,0 +1,64 @@
+"""The desk: what every payment verb needs at hand, built once a process by the composition root."""
+
+import asyncio
+from collections.abc import Coroutine
+
+import asyncpg
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from gateway.after import After
+from gateway.db.moves import Evidence
+from gateway.locks.claims import Claims
+from gateway.model import ChannelReport
+from gateway.payments.accounts import Accounts
+from gateway.payments.settle import Settled, settle
+from gateway.settings import Settings
+from gateway.telemetry import log
+from gateway.webhooks import Webhooks
+
+
+class Errands:
+    """Work that follows an answer which has left already; it is finished before the process
+    stops.
+    """
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[None]] = set()
+
+    def run(self, errand: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(errand)
+        self._running.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: "asyncio.Task[None]") -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("errand_failed", exc_info=error)
+
+    async def finish(self, within_s: float) -> None:
+        """Wait for what runs; what is not done by then is cancelled, and the sweep will find it."""
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=within_s)
+            for task in late:
+                task.cancel()
+
+
+class Desk(Struct, frozen=True):
+    pool: "asyncpg.Pool[asyncpg.Record]"
+    redis: Redis
+    claims: Claims
+    accounts: Accounts
+    webhooks: Webhooks
+    after: After
+    errands: Errands
+    settings: Settings
+
+    async def settle(self, report: ChannelReport, evidence: Evidence | None = None) -> Settled:
+        """Settle a report; what follows from it is begun before this returns, not finished."""
+        settled = await settle(
+            self.pool, report, self.settings.base_url, evidence, self.claims.hush
+        )
+        if settled.moved:
+            self.errands.run(self.after.settled(settled.order))
+        return settled

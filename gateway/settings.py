@@ -1,0 +1,104 @@
+"""Every setting in one frozen Struct, read once, from `PAYONCE_*` variables or `payonce.toml`.
+
+The two say the same names: `PAYONCE_DATABASE_URL` is `database_url` in the file; the variable wins.
+A start with wrong settings fails with the whole list of what is wrong, never with the first fault
+alone.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+from cryptography.fernet import Fernet
+from msgspec import Meta, Struct
+
+from gateway.errors import ConfigurationError
+
+_PREFIX: Final = "PAYONCE_"
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """What an installation decides. `None` for a server's URL means: run the embedded one."""
+
+    database_url: str | None = None
+    redis_url: str | None = None
+    events_url: str | None = None  # where the message queue is; unset: redis_url
+    data: str = ".payonce"  # the folder of the embedded servers
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=1, le=65535)] = 8080
+    public_url: str = ""  # how buyers and channels reach us; unset: http://host:port
+    secret_keys: tuple[str, ...] = ()  # the first encrypts, all decrypt
+    allow_private_webhooks: bool = False
+    pool_size: Annotated[int, Meta(ge=2, le=200)] = 20
+    worker_jobs: Annotated[int, Meta(ge=1, le=1000)] = 100
+    max_attempts: Annotated[int, Meta(ge=1, le=100)] = 20
+    duplicate_window_s: Annotated[int, Meta(ge=0, le=3600)] = 10
+    sweep_interval_s: Annotated[float, Meta(ge=0.05, le=60)] = 2.0
+    log_level: str = "info"
+    otlp_endpoint: str | None = None
+
+    @property
+    def base_url(self) -> str:
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+
+def read_settings(environ: Mapping[str, str], file: Path | None = None) -> Settings:
+    """Read the settings, or raise ConfigurationError with every fault at once."""
+    said: dict[str, object] = {}
+    faults: list[str] = []
+    if file is not None and file.exists():
+        try:
+            said.update(tomllib.loads(file.read_text()))
+        except tomllib.TOMLDecodeError as error:
+            faults.append(f"{file}: is not TOML: {error}")
+    for name, text in environ.items():
+        if name.startswith(_PREFIX):
+            said[name.removeprefix(_PREFIX).lower()] = text
+    fields = {field.name: field for field in msgspec.structs.fields(Settings)}
+    values: dict[str, object] = {}
+    for name, value in said.items():
+        if name not in fields:
+            faults.append(f"{_PREFIX}{name.upper()} ({name}): there is no such setting")
+            continue
+        try:
+            values[name] = _converted(value, fields[name].type)
+        except msgspec.ValidationError as error:
+            faults.append(f"{_PREFIX}{name.upper()} ({name}): {error}")
+    faults += _unusable(values)
+    if faults:
+        raise ConfigurationError("The settings cannot work:\n- " + "\n- ".join(faults))
+    return msgspec.convert(values, Settings)
+
+
+def _converted(value: object, wanted: type) -> object:
+    if wanted == tuple[str, ...] and isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    return msgspec.convert(value, wanted, strict=False)
+
+
+def _unusable(values: Mapping[str, object]) -> list[str]:
+    faults = []
+    keys = values.get("secret_keys", ())
+    assert isinstance(keys, tuple)
+    for position, key in enumerate(keys, start=1):
+        try:
+            Fernet(key)
+        except ValueError:
+            faults.append(
+                f"PAYONCE_SECRET_KEYS (secret_keys): key {position} is not 32 bytes in URL-safe "
+                "base64; make one with `payonce new-secret-key`"
+            )
+    schemes = {
+        "database_url": ("postgresql://", "postgres://"),
+        "redis_url": ("redis://", "rediss://", "unix://"),
+        "public_url": ("https://", "http://"),
+    }
+    for name, allowed in schemes.items():
+        value = values.get(name)
+        if isinstance(value, str) and value and not value.startswith(allowed):
+            faults.append(
+                f"PAYONCE_{name.upper()} ({name}): must begin with {' or '.join(allowed)}"
+            )
+    return faults

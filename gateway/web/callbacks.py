@@ -1,0 +1,90 @@
+"""Channels call us: verify, settle, and acknowledge only what is committed."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from gateway.channels.base import Callback, CallbackRead, Channel
+from gateway.db.moves import Evidence
+from gateway.errors import BadCallback, ChannelUnavailable, NotFound, PayloadTooLarge, UnknownKey
+from gateway.model import ChannelReport, Outcome
+from gateway.payments.settle import UnknownNumber
+from gateway.telemetry import CALLBACKS, log
+from gateway.web.keys import DESK
+
+MAX_BODY: Final = 64 * 1024
+# What proves a callback later is kept; what only the transport needed is not.
+_KEPT_HEADERS: Final = ("content-type", "user-agent", "request-id")
+
+
+async def receive(request: web.Request) -> web.Response:
+    """POST /callbacks/{account}: the channel's own protocol and acknowledgement."""
+    desk = request.app[DESK]
+    account = await desk.accounts.by_id(request.match_info["account"])
+    if account is None:
+        raise NotFound("There is no channel account with that id.")
+    adapter = account.adapter
+    callback = await _callback(request)
+    try:
+        read = await _read(adapter, callback)
+    except BadCallback as error:
+        return _refused(adapter, account.id, error.reason, str(error))
+    except ChannelUnavailable:
+        return _answer(adapter.rejection("keys could not be refreshed"), account.id, "unavailable")
+    report = read.report
+    if not isinstance(report, ChannelReport):
+        return _answer(adapter.acknowledgement(), account.id, "noted")
+    evidence = _evidence(account.id, read.notification_id, report.number, callback)
+    try:
+        settled = await desk.settle(report, evidence)
+    except UnknownNumber:
+        return _answer(adapter.rejection("no such order number yet"), account.id, "unknown_number")
+    result = "settled" if settled.moved else "repeated"
+    if report.outcome is not Outcome.PAID:
+        result = "noted"
+    return _answer(adapter.acknowledgement(), account.id, result)
+
+
+async def _callback(request: web.Request) -> Callback:
+    if request.content_length is not None and request.content_length > MAX_BODY:
+        raise PayloadTooLarge(f"A callback has at most {MAX_BODY} bytes.")
+    body = await request.content.read(MAX_BODY + 1)
+    while len(body) <= MAX_BODY and not request.content.at_eof():
+        body += await request.content.read(MAX_BODY + 1 - len(body))
+    if len(body) > MAX_BODY:
+        raise PayloadTooLarge(f"A callback has at most {MAX_BODY} bytes.")
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    return Callback(headers, body, datetime.now(UTC))
+
+
+async def _read(adapter: Channel, callback: Callback) -> CallbackRead:
+    """Read it; one signed with a key that we have not downloaded yet is read once more."""
+    try:
+        return adapter.read(callback)
+    except UnknownKey:
+        await adapter.refresh_keys()
+        return adapter.read(callback)
+
+
+def _evidence(account: str, notification: str, number: str, callback: Callback) -> Evidence:
+    kept = {
+        name: value
+        for name, value in callback.headers.items()
+        if name in _KEPT_HEADERS or name.startswith("wechatpay-")
+    }
+    return Evidence(
+        account, notification, number, msgspec.json.encode(kept).decode(), callback.body
+    )
+
+
+def _refused(adapter: Channel, account: str, reason: str, detail: str) -> web.Response:
+    log.warning("callback_refused", account=account, reason=reason, detail=detail)
+    return _answer(adapter.rejection("the callback was refused"), account, f"refused_{reason}")
+
+
+def _answer(answer: tuple[int, bytes], account: str, result: str) -> web.Response:
+    CALLBACKS.labels(account=account, result=result).inc()
+    status, body = answer
+    return web.Response(status=status, body=body or None, content_type="application/json")

@@ -1,0 +1,1 @@
+"""Work that nobody waits for: asking channels, delivering webhooks, closing what expired."""

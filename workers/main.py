@@ -1,0 +1,146 @@
+"""The worker: arq runs the delayed jobs, the sweep finds what no job did.
+
+arq is the accelerator and may be away with Redis; then its worker ends, and is started again when
+Redis answers. The sweep needs PostgreSQL alone. Both run inside `payonce serve`, or alone as
+`payonce worker`, or by `arq workers.main.WorkerSettings`.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Final
+
+from arq.connections import ArqRedis, RedisSettings
+from arq.worker import Worker, func
+from gateway.telemetry import REDIS_ERRORS, log
+from redis.exceptions import RedisError
+
+from gateway import jobs
+from gateway.ids import AttemptId, EventId
+from gateway.payments.asking import ask
+from gateway.payments.desk import Desk
+from gateway.settings import Settings
+from workers.sweep import keep_sweeping
+
+# arq's own pause between looks at its queue, which is how late a job may begin.
+_POLL_DELAY_S: Final = 0.02
+# Above the deadlines of a query, a close and what is written between them.
+_JOB_TIMEOUT_S: Final = 20
+_RESTART_AFTER_S: Final = 1.0
+
+Context = dict[object, object]  # arq's, which we put the desk into
+
+
+async def ask_job(context: Context, attempt: str, asks: int) -> None:
+    await ask(_desk(context), AttemptId(attempt), asks)
+
+
+async def deliver_job(context: Context, event: str, tries: int) -> None:
+    await _desk(context).webhooks.deliver(EventId(event), tries)
+
+
+def _desk(context: Context) -> Desk:
+    desk = context["desk"]
+    assert isinstance(desk, Desk)
+    return desk
+
+
+# One try each: what fails is found by the sweep, from the row in PostgreSQL.
+FUNCTIONS: Final = [
+    func(f"{__name__}.{coroutine}", name=name, max_tries=1, keep_result=0, timeout=_JOB_TIMEOUT_S)
+    for name, coroutine in (("ask", "ask_job"), ("deliver", "deliver_job"))
+]
+
+
+@asynccontextmanager
+async def working(desk: Desk, redis_url: str) -> AsyncIterator[None]:
+    """Run the worker for as long as the block runs."""
+    tasks = [
+        asyncio.create_task(_keep_working(desk, redis_url)),
+        asyncio.create_task(keep_sweeping(desk)),
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _keep_working(desk: Desk, redis_url: str) -> None:
+    """Run arq's worker, and run it again whenever Redis went away under it."""
+    while True:
+        worker = _worker(desk, redis_url)
+        try:
+            await worker.async_run()
+        except asyncio.CancelledError:
+            await _close(worker)
+            raise
+        except (RedisError, OSError) as error:
+            REDIS_ERRORS.inc()
+            log.warning("worker_lost_redis", error=type(error).__name__)
+        await _close(worker)
+        await asyncio.sleep(_RESTART_AFTER_S)
+
+
+def _worker(desk: Desk, redis_url: str) -> Worker:
+    return Worker(
+        FUNCTIONS,
+        redis_pool=ArqRedis.from_url(
+            redis_url, job_serializer=jobs.pack, job_deserializer=jobs.unpack
+        ),
+        ctx={"desk": desk},
+        handle_signals=False,
+        max_jobs=desk.settings.worker_jobs,
+        queue_read_limit=desk.settings.worker_jobs * 5,
+        poll_delay=_POLL_DELAY_S,
+        job_timeout=_JOB_TIMEOUT_S,
+        keep_result=0,
+        job_serializer=jobs.pack,
+        job_deserializer=jobs.unpack,
+        log_results=False,
+    )
+
+
+async def _close(worker: Worker) -> None:
+    with suppress(RedisError, OSError, asyncio.CancelledError):
+        await worker.close()
+
+
+async def _start(context: Context) -> None:
+    """Build the desk when arq itself runs the worker; imported late, for `gateway.lifespan`
+    imports us.
+    """
+    from gateway.lifespan import desk_for, settings_from_environment  # noqa: PLC0415
+
+    settings = settings_from_environment()
+    stack = AsyncExitStack()
+    context["desk"] = desk = await stack.enter_async_context(desk_for(settings))
+    sweep = asyncio.create_task(keep_sweeping(desk))
+    stack.callback(sweep.cancel)
+    context["stack"] = stack
+
+
+async def _stop(context: Context) -> None:
+    stack = context["stack"]
+    assert isinstance(stack, AsyncExitStack)
+    await stack.aclose()
+
+
+class WorkerSettings:
+    """For `arq workers.main.WorkerSettings`, where arq's own command supervises."""
+
+    functions = FUNCTIONS
+    on_startup = _start
+    on_shutdown = _stop
+    poll_delay = _POLL_DELAY_S
+    job_timeout = _JOB_TIMEOUT_S
+    max_jobs = Settings().worker_jobs
+    keep_result = 0
+    log_results = False
+    job_serializer = jobs.pack
+    job_deserializer = jobs.unpack
+    redis_settings = RedisSettings.from_dsn(
+        os.environ.get("PAYONCE_REDIS_URL", "redis://127.0.0.1:6379")
+    )

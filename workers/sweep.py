@@ -1,0 +1,99 @@
+"""The sweep: every few seconds, what is overdue in PostgreSQL, whoever lost it and however long
+ago.
+
+Each kind of work has a loop of its own, so that a slow channel does not hold up webhooks. A loop
+takes small batches (a database that was away is not met with a spike), goes on at once while there
+is more, and rests a jittered while when there is not, so that many processes do not come together.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import asyncpg
+import msgspec
+from gateway.telemetry import NEEDS_ATTENTION, log
+
+from gateway.channels.base import Callback
+from gateway.db import attempts, due, events
+from gateway.db.due import UnknownCallback
+from gateway.db.moves import Evidence
+from gateway.errors import PayOnceError
+from gateway.model import ChannelReport
+from gateway.payments.asking import ask_overdue
+from gateway.payments.closing import expire_due
+from gateway.payments.desk import Desk
+from gateway.payments.settle import UnknownNumber
+
+_BATCH: Final = 50
+_NUMBER_EVERY_S: Final = 0.25
+_TIDY_EVERY_S: Final = 30.0
+
+Step = Callable[[], Awaitable[int]]
+
+
+async def keep_sweeping(desk: Desk) -> None:
+    """Sweep until cancelled."""
+    every_s = desk.settings.sweep_interval_s
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_keep("ask", every_s, lambda: ask_overdue(desk, _BATCH)))
+        group.create_task(_keep("expire", every_s, lambda: expire_due(desk, _BATCH)))
+        group.create_task(_keep("deliver", every_s, lambda: desk.webhooks.deliver_overdue(_BATCH)))
+        group.create_task(_keep("callbacks", every_s, lambda: settle_unknown(desk)))
+        group.create_task(_keep("number", min(_NUMBER_EVERY_S, every_s), lambda: _number(desk)))
+        group.create_task(_keep("tidy", _TIDY_EVERY_S, lambda: _tidy(desk)))
+
+
+async def _keep(name: str, every_s: float, step: Step) -> None:
+    while True:
+        claimed = 0
+        try:
+            claimed = await step()
+        except (PayOnceError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            log.warning("sweep_failed", sweep=name, error=type(error).__name__)
+        if claimed < _BATCH:
+            await asyncio.sleep(every_s * random.uniform(0.75, 1.25))
+
+
+async def settle_unknown(desk: Desk) -> int:
+    """Try callbacks again that came for numbers which we did not know; returns how many were
+    claimed.
+    """
+    async with desk.pool.acquire() as conn:
+        claimed = await due.claim_unknown_callbacks(conn, _BATCH)
+    for kept in claimed:
+        try:
+            await _settle_kept(desk, kept)
+        except UnknownNumber:
+            log.info("callback_still_unknown", account=kept.account)
+        except PayOnceError as error:
+            log.warning("kept_callback_failed", account=kept.account, error=str(error))
+    return len(claimed)
+
+
+async def _settle_kept(desk: Desk, kept: UnknownCallback) -> None:
+    account = await desk.accounts.by_id(kept.account)
+    if account is None:
+        return
+    headers = msgspec.json.decode(kept.headers, type=dict[str, str])
+    # It was fresh when it was kept, and is judged by that moment.
+    report = account.adapter.read(Callback(headers, kept.body, kept.received_at)).report
+    if isinstance(report, ChannelReport):
+        evidence = Evidence(
+            kept.account, kept.notification_id, kept.number, kept.headers, kept.body
+        )
+        await desk.settle(report, evidence)
+
+
+async def _number(desk: Desk) -> int:
+    """Give committed events their place in the merchants' logs."""
+    async with desk.pool.acquire() as conn:
+        return len(await events.number_fresh(conn, _BATCH))
+
+
+async def _tidy(desk: Desk) -> int:
+    async with desk.pool.acquire() as conn:
+        await due.forget_idempotency_keys(conn, 1000)
+        NEEDS_ATTENTION.set(await attempts.count_needing_attention(conn))
+    return 0
