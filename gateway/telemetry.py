@@ -62,7 +62,8 @@ _SECRET_NAME: Final = re.compile(
 )
 # Secrets that stand inside a sentence: what follows these words, up to where the word ends.
 _SECRET_TEXT: Final = re.compile(
-    r"""((?:bearer|basic)\s+ | ://[^/\s:@]*: | /(?:checkout|q)/ | whsec_ | opr_ | sk_)
+    r"""((?:bearer|basic)\s+ | ://[^/\s:@]*:(?=[^/\s@]*@) | /(?:checkout|q)/
+        | \b(?:po|opr|whsec|sk)_)
         [^\s"'@/?,)]+""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -96,7 +97,6 @@ def configure_logging(level: str, *, as_json: bool | None = None) -> None:
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
