@@ -15,6 +15,7 @@ from gateway.sandbox.faults import FaultBoard, Faults
 from gateway.sandbox.journal import Journal
 from gateway.sandbox.keys import SandboxKeys
 from gateway.sandbox.ledger import Ledger, Payment
+from gateway.sandbox.wallet import add_wallet
 from gateway.sandbox.wechat import Wechat
 
 
@@ -43,6 +44,7 @@ def sandbox_app(
     app.add_routes(control_routes())
     for channel in channels.values():
         app.add_routes(channel.routes())
+    add_wallet(app, keys.merchant_name)
     app.cleanup_ctx.append(_send_callbacks)
     return app
 
