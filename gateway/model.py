@@ -212,6 +212,16 @@ class ChannelReport(Struct, frozen=True):
     refunded: int | None = 0
 
 
+class Evidence(Struct, frozen=True):
+    """A raw callback, kept as it came."""
+
+    account: str
+    notification_id: str
+    number: str
+    headers: str  # JSON
+    body: bytes
+
+
 class RefundReport(Struct, frozen=True):
     """What a channel says of one refund, by our refund number."""
 

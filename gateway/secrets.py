@@ -4,6 +4,7 @@ Rotation: put a new key first, restart; what is written from then on uses it, an
 before stays readable until the old key is taken away.
 """
 
+import base64
 import hashlib
 import secrets
 from collections.abc import Sequence
@@ -46,6 +47,11 @@ class Cipher:
 
 def new_api_key() -> str:
     return "po_" + secrets.token_urlsafe(32)
+
+
+def new_webhook_secret() -> str:
+    """Return a Standard Webhooks secret: 256 random bits."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def hash_api_key(key: str) -> bytes:

@@ -13,18 +13,17 @@ from typing import Final
 
 import asyncpg
 import msgspec
-from gateway.telemetry import NEEDS_ATTENTION, log
 
 from gateway.channels.base import Callback
 from gateway.db import attempts, due, events
 from gateway.db.due import UnknownCallback
-from gateway.db.moves import Evidence
 from gateway.errors import PayOnceError
-from gateway.model import ChannelReport
+from gateway.model import ChannelReport, Evidence
 from gateway.payments.asking import ask_overdue
 from gateway.payments.closing import expire_due
 from gateway.payments.desk import Desk
 from gateway.payments.settle import UnknownNumber
+from gateway.telemetry import NEEDS_ATTENTION, log
 
 _BATCH: Final = 50
 _NUMBER_EVERY_S: Final = 0.25

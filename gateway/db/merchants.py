@@ -7,8 +7,9 @@ from msgspec import Struct
 
 from gateway.db.orders import Connection
 
-_ADD: Final = """
+_PUT: Final = """
     INSERT INTO merchants (id, name, notify_url, webhook_secrets) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (id) DO UPDATE SET name = excluded.name, notify_url = excluded.notify_url
 """
 _READ: Final = """
     SELECT id, name, notify_url, webhook_secrets, surplus_refunds, extend_for_slow_channels
@@ -18,7 +19,6 @@ _LIST: Final = """
     SELECT id, name, notify_url, webhook_secrets, surplus_refunds, extend_for_slow_channels
     FROM merchants ORDER BY id
 """
-_SET_NOTIFY_URL: Final = "UPDATE merchants SET notify_url = $2 WHERE id = $1"
 _MERCHANT_OF_KEY: Final = """
     SELECT merchant FROM api_keys WHERE hash = $1 AND (expires_at IS NULL OR expires_at > now())
 """
@@ -37,10 +37,11 @@ class Merchant(Struct, frozen=True):
     extend_for_slow_channels: bool
 
 
-async def add(
+async def put(
     conn: Connection, merchant: str, name: str, notify_url: str | None, webhook_secrets: bytes
 ) -> None:
-    await conn.execute(_ADD, merchant, name, notify_url, webhook_secrets)
+    """Add a merchant, or change the name and the notify URL of the one that is there."""
+    await conn.execute(_PUT, merchant, name, notify_url, webhook_secrets)
 
 
 async def read(conn: Connection, merchant: str) -> Merchant | None:
@@ -50,10 +51,6 @@ async def read(conn: Connection, merchant: str) -> Merchant | None:
 
 async def read_all(conn: Connection) -> list[Merchant]:
     return [Merchant(*row) for row in await conn.fetch(_LIST)]
-
-
-async def set_notify_url(conn: Connection, merchant: str, notify_url: str) -> None:
-    await conn.execute(_SET_NOTIFY_URL, merchant, notify_url)
 
 
 async def merchant_of_key(conn: Connection, key_hash: bytes) -> str | None:

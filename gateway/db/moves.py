@@ -14,20 +14,10 @@ from msgspec import Struct
 
 from gateway.db.orders import Connection
 from gateway.ids import AttemptId, EventId, OrderId, RefundId
-from gateway.model import Attempt, Order, RefundState
+from gateway.model import Attempt, Evidence, Order, RefundState
 
 # How long the sync webhook has before the sweep takes the event over.
 _SYNC_WEBHOOK: Final = "30 seconds"
-
-
-class Evidence(Struct, frozen=True):
-    """A raw callback, kept as it came."""
-
-    account: str
-    notification_id: str
-    number: str
-    headers: str  # JSON
-    body: bytes
 
 
 class NewEvent(Struct, frozen=True):

@@ -8,9 +8,8 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from gateway.after import After
-from gateway.db.moves import Evidence
 from gateway.locks.claims import Claims
-from gateway.model import ChannelReport
+from gateway.model import ChannelReport, Evidence
 from gateway.payments.accounts import Accounts
 from gateway.payments.settle import Settled, settle
 from gateway.settings import Settings

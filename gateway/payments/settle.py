@@ -15,13 +15,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.db import moves, orders
-from gateway.db.moves import Evidence, Move, NewEvent, SurplusRefund
+from gateway.db.moves import Move, NewEvent, SurplusRefund
 from gateway.errors import PayOnceError, ServiceUnavailable
 from gateway.ids import OrderId, new_attempt_id, new_refund_id
 from gateway.model import (
     Attempt,
     AttemptState,
     ChannelReport,
+    Evidence,
     Order,
     OrderState,
     Outcome,

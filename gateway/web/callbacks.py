@@ -7,9 +7,8 @@ import msgspec
 from aiohttp import web
 
 from gateway.channels.base import Callback, CallbackRead, Channel
-from gateway.db.moves import Evidence
 from gateway.errors import BadCallback, ChannelUnavailable, NotFound, PayloadTooLarge, UnknownKey
-from gateway.model import ChannelReport, Outcome
+from gateway.model import ChannelReport, Evidence, Outcome
 from gateway.payments.settle import UnknownNumber
 from gateway.telemetry import CALLBACKS, log
 from gateway.web.keys import DESK
