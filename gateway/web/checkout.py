@@ -1,0 +1,222 @@
+"""The buyer's side: one page that shows every state, and the buttons on it.
+
+The token in the URL is the only credential; it can do nothing but pay and look. Looking never makes
+an attempt: an attempt is made when the buyer chooses, by a POST, with or without JavaScript.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from functools import wraps
+from hashlib import blake2s
+from typing import Annotated, Final
+
+from aiohttp import web
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from gateway.db import merchants, orders
+from gateway.db.merchants import Merchant
+from gateway.errors import InvalidRequest, NotFound, OrderAlreadyPaid, OrderClosed
+from gateway.ids import AttemptId
+from gateway.model import Order, Terminal
+from gateway.objects import encode
+from gateway.payments.applying import Applied, Wish, apply_for_payment
+from gateway.payments.asking import ask_once
+from gateway.payments.desk import Desk
+from gateway.web.bodies import ChannelName
+from gateway.web.calls import Reply
+from gateway.web.keys import DESK, HUB
+from gateway.web.live import check_same_origin, snapshot_of, status, token_of, ws
+from gateway.web.pages import language_of, page_response
+from gateway.web.problems import REQUEST_ID, problem_of
+from gateway.web.scene import NOT_FOR_PAGES, Device, Scene, device_of, scene_of
+from gateway.web.scenery import draw_checkout, draw_fragment, draw_problem
+from gateway.web.wire import Shape, attempt_id, connection, read_body, read_json, send
+
+__all__ = ["apply", "fragment", "page", "q", "returned", "status", "ws"]
+
+# The channel is asked when the buyer comes back; a slow one does not hold up the page for longer.
+_ASK_FOR_S: Final = 2.0
+_LONGEST_USER_AGENT: Final = 512
+_FORM: Final = "application/x-www-form-urlencoded"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+class ChoiceBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the buyer chose."""
+
+    channel: ChannelName
+    terminal: (
+        Annotated[
+            Terminal,
+            Meta(description="`pc`, `wap`, `webview` or `app`; left out, the User-Agent decides."),
+        ]
+        | None
+    ) = None
+
+
+_CHOICE: Final = Shape(ChoiceBody)
+
+
+def for_people(handler: Handler) -> Handler:
+    """Answer whatever goes wrong as a page that a buyer can read."""
+
+    @wraps(handler)
+    async def answer(request: web.Request) -> web.Response:
+        try:
+            return await handler(request)
+        except Exception as error:  # noqa: BLE001 - problem_of logs what nobody expected
+            problem = problem_of(error)
+            text = draw_problem(problem, language_of(request), request.get(REQUEST_ID, ""))
+            return _page(request, text, status=problem.status)
+
+    return answer
+
+
+@for_people
+async def page(request: web.Request) -> web.Response:
+    """GET /checkout/{token}"""
+    return await _whole_page(request)
+
+
+@for_people
+async def returned(request: web.Request) -> web.Response:
+    """GET /checkout/{token}/return/{attempt}"""
+    attempt = attempt_id(request)
+    order, _now, _merchant = await _read(request)
+    known = next((each for each in order.attempts if each.id == attempt), None)
+    if known is None:
+        raise NotFound("There is no such attempt of this order.")
+    if known.state.live and request.method == "GET":
+        await _ask(request.app[DESK], attempt)
+    return await _whole_page(request)
+
+
+@for_people
+async def q(request: web.Request) -> web.Response:
+    """GET /q/{token}: whichever app scanned it is recognised by the page itself."""
+    token = token_of(request)
+    await request.app[HUB].order_of(token)
+    return web.Response(status=303, headers={"Location": f"/checkout/{token}"})
+
+
+async def fragment(request: web.Request) -> web.Response:
+    """GET /checkout/{token}/fragment"""
+    scene = await _scene(request)
+    language = language_of(request)
+    # Two equal scenes are the same page but for its clocks, which go on by themselves.
+    digest = blake2s(encode(replace(scene, now=_EPOCH)) + language.encode(), digest_size=12)
+    etag = f'"{digest.hexdigest()}"'
+    if request.headers.get("If-None-Match") == etag:
+        return web.Response(status=304, headers={"ETag": etag})
+    response = _page(request, draw_fragment(scene, _base(request), language))
+    response.headers["ETag"] = etag
+    return response
+
+
+async def apply(request: web.Request) -> web.Response:
+    """POST /checkout/{token}/attempts, by a script (JSON) or by a form without one."""
+    if request.content_type == _FORM:
+        return await _apply_by_form(request)
+    check_same_origin(request)
+    applied = await _apply(request, _CHOICE.from_json(await read_json(request)))
+    status_code = 200 if applied.replayed else 201
+    return send(Reply(status_code, applied.body, replayed=applied.replayed))
+
+
+@for_people
+async def _apply_by_form(request: web.Request) -> web.Response:
+    """Apply, and send the browser back to the page, which shows how it went."""
+    check_same_origin(request)
+    await read_body(request)
+    form = {name: str(value) for name, value in (await request.post()).items()}
+    location = _base(request)
+    try:
+        await _apply(request, _CHOICE.from_json(encode(form)))
+    except (OrderAlreadyPaid, OrderClosed):
+        pass  # the page says so itself
+    except (NotFound, InvalidRequest):
+        raise
+    except Exception as error:  # noqa: BLE001 - problem_of logs what nobody expected
+        location += f"?problem={problem_of(error).code}"
+    return web.Response(status=303, headers={"Location": location})
+
+
+async def _apply(request: web.Request, choice: ChoiceBody) -> Applied:
+    user_agent = request.headers.get("User-Agent", "")
+    wish = Wish(
+        channel=choice.channel,
+        terminal=choice.terminal or device_of(user_agent).terminal,
+        client_ip=request.remote or "",
+        user_agent=user_agent[:_LONGEST_USER_AGENT],
+    )
+    order_id = await request.app[HUB].order_of(token_of(request))
+    return await apply_for_payment(request.app[DESK], order_id, wish, None)
+
+
+async def _ask(desk: Desk, attempt: AttemptId) -> None:
+    """Ask the channel once; if it takes long, the answer comes to the page by the push."""
+    asked = asyncio.Event()
+
+    async def errand() -> None:
+        try:
+            await ask_once(desk, attempt)
+        finally:
+            asked.set()
+
+    desk.errands.run(errand())
+    try:
+        async with asyncio.timeout(_ASK_FOR_S):
+            await asked.wait()
+    except TimeoutError:
+        return
+
+
+async def _whole_page(request: web.Request) -> web.Response:
+    scene = await _scene(request)
+    return _page(request, draw_checkout(scene, _base(request), language_of(request)))
+
+
+async def _scene(request: web.Request) -> Scene:
+    desk = request.app[DESK]
+    order, now, merchant = await _read(request)
+    device = device_of(request.headers.get("User-Agent", ""))
+    here = await _offered(desk, order, device.terminal)
+    by_code = () if device is Device.PC else await _offered(desk, order, Terminal.PC)
+    return scene_of(
+        order,
+        await snapshot_of(desk, order, now),
+        device,
+        merchant=merchant.name,
+        here=here,
+        by_code=by_code,
+        problem=request.query.get("problem"),
+    )
+
+
+async def _read(request: web.Request) -> tuple[Order, datetime, Merchant]:
+    """Read what the page shows. Raises NotFound."""
+    token = token_of(request)
+    async with connection(request) as conn:
+        reading = await orders.read_by_token(conn, token)
+        merchant = await merchants.read(conn, reading[0].merchant) if reading else None
+    if reading is None or merchant is None:
+        raise NotFound("There is no such checkout.")
+    return *reading, merchant
+
+
+async def _offered(desk: Desk, order: Order, terminal: Terminal) -> tuple[str, ...]:
+    """Return the channels that a web page on that terminal can be paid with."""
+    offers = await desk.accounts.offered(order.merchant, terminal, order.money)
+    return tuple(offer.channel for offer in offers if offer.product not in NOT_FOR_PAGES)
+
+
+def _base(request: web.Request) -> str:
+    return f"/checkout/{token_of(request)}"
+
+
+def _page(request: web.Request, text: str, status: int = 200) -> web.Response:
+    return page_response(request, text, base_url=request.app[DESK].settings.base_url, status=status)

@@ -1,0 +1,90 @@
+"""From a scene to HTML: what the templates need beside it, in the reader's language."""
+
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+import segno
+from babel.dates import format_timedelta
+from markupsafe import Markup
+from msgspec import Struct
+
+from gateway.errors import Problem
+from gateway.web.pages import draw
+from gateway.web.scene import Scene
+
+_PROBLEMS: Final = frozenset(
+    {
+        "apply_in_progress",
+        "channel_not_configured",
+        "channel_refused",
+        "channel_unavailable",
+        "internal_error",
+        "rate_limited",
+        "service_unavailable",
+    }
+)
+
+
+class Flying(Struct, frozen=True):
+    """A payment that may still arrive, in words: `left` is how long."""
+
+    channel: str
+    left: str
+    refundable: bool
+
+
+def draw_checkout(scene: Scene, base: str, language: str) -> str:
+    """Draw the whole page; `base` is its path."""
+    return _draw("checkout.html", scene, base, language)
+
+
+def draw_fragment(scene: Scene, base: str, language: str) -> str:
+    """Draw the part that changes."""
+    return _draw("checkout_state.html", scene, base, language)
+
+
+def draw_problem(problem: Problem, language: str, request_id: str) -> str:
+    """Draw the page for when there is nothing else to show."""
+    return draw("checkout_problem.html", language, problem=problem, request_id=request_id)
+
+
+def clock(now: datetime, until: datetime) -> str:
+    """Return the time left as 14:59 or 1:02:03, which is read alike in every language."""
+    seconds = max(0, int((until - now).total_seconds()))
+    hours, rest = divmod(seconds, 3600)
+    minutes, seconds = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"
+
+
+def code(content: str) -> Markup:
+    """Draw a QR code as inline SVG, with the quiet zone that the standard asks for."""
+    drawn = segno.make_qr(content, error="m").svg_inline(omitsize=True, border=4, svgclass=None)
+    return Markup(drawn)  # noqa: S704 - paths and numbers of segno's; the content is not in it
+
+
+def _draw(template: str, scene: Scene, base: str, language: str) -> str:
+    in_flight = [
+        Flying(
+            each.channel,
+            format_timedelta(each.until - scene.now, granularity="minute", locale=language),
+            each.refundable,
+        )
+        for each in scene.in_flight
+    ]
+    return draw(
+        template,
+        language,
+        scene=scene,
+        problem=scene.problem if scene.problem in _PROBLEMS else None,
+        base=base,
+        amount=scene.order.money.display(language),
+        in_flight=in_flight,
+        clock=partial(clock, scene.now),
+        code=code,
+        epoch=_epoch_ms,
+    )
+
+
+def _epoch_ms(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)

@@ -1,0 +1,90 @@
+/* The buttons: apply for payment without leaving the page, and go back to the shop when it is paid.
+
+   Without this file the same buttons post a form. It never makes a second payment out of a double click,
+   and where the server says "in a moment" it asks again: the same payment is continued. */
+
+(() => {
+  "use strict";
+
+  const TRIES = 5;
+  const checkout = () => document.getElementById("checkout");
+  const pause = (s) => new Promise((resolve) => setTimeout(resolve, s * 1000));
+
+  let busy = false;
+  let returning = null;
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-apply] button");
+    if (button) {
+      event.preventDefault();
+      choose(button);
+    } else if (event.target.closest("[data-stay]")) {
+      stay();
+    }
+  });
+
+  async function choose(button) {
+    if (busy) return;
+    busy = true;
+    checkout().dataset.busy = "";
+    button.setAttribute("aria-busy", "true");
+    const terminal = button.form.elements.terminal.value;
+    try {
+      const answer = await apply({ channel: button.value, terminal });
+      if (answer.next_action?.type === "redirect") location.assign(answer.next_action.url);
+      draw(answer.code);
+    } finally {
+      busy = false;
+      delete checkout().dataset.busy;
+      button.removeAttribute("aria-busy");
+    }
+  }
+
+  async function apply(choice) {
+    let answer = { code: "service_unavailable" };
+    for (let tries = 0; tries < TRIES; tries += 1) {
+      let again_s = 1;
+      try {
+        const response = await fetch(`${checkout().dataset.base}/attempts`, {
+          method: "POST",
+          headers: { "Content-Type": "application/json" },
+          body: JSON.stringify(choice),
+        });
+        answer = await response.json();
+        if (answer.code !== "apply_in_progress" && response.status !== 503) return answer;
+        again_s = Number(response.headers.get("Retry-After")) || 1;
+      } catch {
+        // The answer was lost on its way; asking again finds the payment that was made.
+      }
+      if (tries < TRIES - 1) await pause(again_s);
+    }
+    return answer;
+  }
+
+  function draw(problem) {
+    document.dispatchEvent(new CustomEvent("checkout-changed", { detail: problem ?? "" }));
+  }
+
+  /* Back to the shop, when it was paid before the buyer's eyes */
+
+  function goBack() {
+    const link = document.querySelector("[data-return]");
+    if (!link || returning !== null) return;
+    document.querySelector("[data-returning]").hidden = false;
+    returning = setTimeout(() => location.assign(link.href), Number(link.dataset.return) * 1000);
+  }
+
+  function stay() {
+    clearTimeout(returning);
+    document.querySelector("[data-returning]").hidden = true;
+  }
+
+  document.addEventListener("checkout-turned", () => {
+    if (checkout().dataset.kind === "paid") goBack();
+  });
+
+  // The wallet leads to /return: who arrives there has just paid, unless it is a page of the history.
+  const arrival = performance.getEntriesByType("navigation")[0]?.type;
+  const fromWallet = location.pathname !== checkout().dataset.base && arrival === "navigate";
+  if (fromWallet && checkout().dataset.kind === "paid") goBack();
+})();
