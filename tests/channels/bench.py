@@ -46,9 +46,15 @@ ANY_TROUBLE = pytest.mark.parametrize("trouble", list(Trouble))
 class Bench(Protocol):
     """A channel that runs beside the test, and an adapter that talks to it."""
 
-    channel: Channel
-    hurried: Channel  # the same account, with a deadline of a tenth of a second
     notify_url: str
+
+    @property
+    def channel(self) -> Channel:
+        """The adapter as shipped."""
+
+    @property
+    def hurried(self) -> Channel:
+        """The same account, with a deadline of a tenth of a second."""
 
     async def befall(self, verb: Verb, trouble: Trouble) -> None:
         """Let the next call of a verb meet trouble."""

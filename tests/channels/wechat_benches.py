@@ -98,8 +98,9 @@ class StubBench(Forger):
 
     notify_url = "https://pay.example/callbacks/acct_1"
 
-    def __init__(self, stub: WeChatStub, made: Adapters, pen: Pen) -> None:
+    def __init__(self, stub: WeChatStub, url: str, made: Adapters, pen: Pen) -> None:
         super().__init__(stub.keys, pen)
+        self.url = url
         self.stub = stub
         self.channel, self.hurried = made.channel, made.hurried
         self._refunds_end = "SUCCESS"
@@ -232,7 +233,7 @@ async def stub_bench(*, public_key: bool = True) -> AsyncIterator[StubBench]:
     async with serving(stub.application()) as url, aiohttp.ClientSession() as http:
         settings = stub.keys.settings(url, public_key=public_key)
         pen = stub.keys.public if public_key else stub.listed[0].pen
-        yield StubBench(stub, adapters(settings, http), pen)
+        yield StubBench(stub, url, adapters(settings, http), pen)
         stub.gate.set()
 
 

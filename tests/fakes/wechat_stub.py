@@ -77,9 +77,11 @@ class WeChatStub:
         self.pen: Pen | None = None
         self.spoilt = 0  # how many answers carry a probe for a signature
         self.signs_at = timedelta(0)  # how far off the clock is that answers are signed by
+        self.moved = timedelta(0)  # how far its whole clock is from ours, but for time_expire
         self.unsigned = False
         self.gate = asyncio.Event()  # answers wait for it
         self.gate.set()
+        self.waiting = asyncio.Event()  # a call has arrived and waits
 
     def application(self) -> web.Application:
         app = web.Application()
@@ -239,7 +241,7 @@ class WeChatStub:
             trade.state = "REFUND"
         elif trade.refunds[number].wanted != wanted:
             raise Refused(400, "INVALID_REQUEST", "订单金额或退款金额与之前请求不一致")
-        return self._refund_body(trade, number)
+        return self.refund_body(trade, number)
 
     async def _query_refund(self, request: web.Request) -> web.Response:
         number = request.match_info["number"]
@@ -247,12 +249,12 @@ class WeChatStub:
         def act() -> Json:
             for trade in self.trades.values():
                 if number in trade.refunds:
-                    return self._refund_body(trade, number)
+                    return self.refund_body(trade, number)
             raise Refused(404, "RESOURCE_NOT_EXISTS", "退款单不存在")
 
         return await self._answer("query_refund", request, b"", act)
 
-    def _refund_body(self, trade: Trade, number: str) -> Json:
+    def refund_body(self, trade: Trade, number: str) -> Json:
         refund = trade.refunds[number]
         return {
             "refund_id": refund.refund_id,
@@ -298,6 +300,7 @@ class WeChatStub:
 
     async def _answer(self, verb: str, request: web.Request, body: bytes, act: Act) -> web.Response:
         self.calls[verb] += 1
+        self.waiting.set()
         await self.gate.wait()
         faults = self.faults.get(verb)
         fault = faults.pop() if faults else None
@@ -319,7 +322,7 @@ class WeChatStub:
             raise Refused(400, "INVALID_REQUEST", "Http头缺少Accept或User-Agent")
         authorization = request.headers.get("Authorization", "")
         target = request.raw_path
-        now = datetime.now(UTC)
+        now = datetime.now(UTC) + self.moved
         fault = fault_of_request(
             self.keys, request.method, target, authorization, body.decode(), now
         )
@@ -332,7 +335,7 @@ class WeChatStub:
         asked = request.headers.get("Wechatpay-Serial")
         by_public_key = asked == self.keys.public.serial
         pen = self.pen or (self.keys.public if by_public_key else self.listed[-1].pen)
-        headers = pen.headers(text, datetime.now(UTC) + self.signs_at)
+        headers = pen.headers(text, datetime.now(UTC) + self.moved + self.signs_at)
         if self.spoilt:
             self.spoilt -= 1
             probe = "WECHATPAY/SIGNTEST/"
