@@ -75,6 +75,7 @@ class Answer(Struct, frozen=True):
 class Route(Struct, frozen=True, kw_only=True):
     """One URL with one method, and all that its reader and its caller need to know."""
 
+    name: str
     method: Literal["GET", "POST"]
     path: str
     call: Call

@@ -78,8 +78,8 @@ async def _run(call: MerchantOnce, request: web.Request, scope: Scope, held: Hel
 async def _keep(request: web.Request, scope: Scope, held: Held, reply: Reply) -> None:
     """Keep the answer.
 
-    Where that fails the caller still gets it: the call has happened by now, and each call that takes
-    a key answers a repeat alike without one.
+    Where that fails the caller still gets it: the call has happened by now, and each call that
+    takes a key answers a repeat alike without one.
     """
     answer = reply.body if reply.remember is None else reply.remember
     try:

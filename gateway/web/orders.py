@@ -1,6 +1,5 @@
 """The merchant's calls about orders: open one, look, wait, search, close, read its history."""
 
-import time
 from datetime import UTC, datetime
 from typing import Final
 
@@ -115,16 +114,10 @@ async def _newer(
     request: web.Request, order_id: OrderId, merchant: str, version: int, wait_s: int
 ) -> Order:
     """Return the order once it is newer than `version`, or as it is when the time is over."""
-    until = time.monotonic() + wait_s
-    # Watched first and read then, so that no change falls between the two.
+    await _read(request, order_id, merchant)  # nobody waits for what is not theirs
     with request.app[HUB].watch(order_id) as watch:
-        while True:
-            order, _now = await watch.read()
-            if order.merchant != merchant:
-                raise no_such("order")
-            left_s = until - time.monotonic()
-            if order.version > version or left_s <= 0 or not await watch.changed(left_s):
-                return order
+        order, _now = await watch.newer(version, wait_s)
+    return order
 
 
 def _in_utc(field: str, moment: datetime | None) -> datetime | None:
