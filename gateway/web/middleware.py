@@ -1,8 +1,8 @@
 """What every request gets: an id, a problem where it fails, headers, a number and a line.
 
-A line names the route's pattern, never the URL: a checkout URL holds the buyer's token. What went well
-is a line at level debug alone, since a line costs half of what a repeated apply costs; the metrics
-count it.
+A line names the route's pattern, never the URL: a checkout URL holds the buyer's token. What went
+well is a line at level debug alone, since a line costs half of what a repeated apply costs; the
+metrics count it.
 """
 
 import itertools
