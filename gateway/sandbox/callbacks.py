@@ -73,6 +73,7 @@ class CallbackSender:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._to_overtake = None
         self.records.clear()
 
     def post(self, callback: Callback) -> None:

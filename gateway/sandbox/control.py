@@ -152,9 +152,9 @@ async def reset(request: web.Request) -> web.Response:
     shared = request.app[SHARED]
     for channel in request.app[CHANNELS].values():
         channel.reset()
-    await shared.callbacks.forget_all()
     shared.faults.clear()
     shared.ledger.clear()
+    await shared.callbacks.forget_all()
     return web.Response(status=204)
 
 
@@ -162,7 +162,7 @@ async def _read(request: web.Request, wanted: type[Wanted]) -> Wanted:
     """Read a body; what is wrong with it is answered as 422 with the field's name."""
     try:
         return msgspec.json.decode(await request.read(), type=wanted)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         named = _PATH.search(str(error)) or _FIELD.search(str(error))
         raise _invalid(named.group(1) if named else "", str(error)) from error
 

@@ -49,6 +49,9 @@ class Error(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Faults(msgspec.Struct, frozen=True, kw_only=True):
     """How one channel misbehaves now; the defaults are a channel on its best day.
 
+    A fault that a channel cannot have is kept and does nothing: an unscanned code closes like any
+    other at WeChat Pay, and a Boleto is not its business.
+
     `pace` multiplies the waits between callback sends; `refund_takes_s` is how long a refund is
     under way and `refund_end` how it ends. `rotate_certificate` lists a second platform
     certificate and signs with it; `probe_callbacks` precedes callbacks with a signature probe and

@@ -34,14 +34,15 @@ class Journal(Generic[Record]):
                 raise ValueError(f"{self._path}, line {position}: {error}") from error
         return records
 
-    def append(self, record: Record) -> None:
-        """Write one record; when this returns it survives the process and the machine."""
+    def append(self, record: Record, *, forced: bool) -> None:
+        """Write one record: it survives the process, and when forced the machine too."""
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("ab")
         self._file.write(msgspec.json.encode(record) + b"\n")
         self._file.flush()
-        os.fsync(self._file.fileno())
+        if forced:
+            os.fsync(self._file.fileno())
 
     def rewrite(self, records: Iterable[Record]) -> None:
         """Replace the file by exactly these records, or leave it as it was."""

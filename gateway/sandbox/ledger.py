@@ -181,10 +181,10 @@ class Ledger:
         payment = self._payments[key]
         return payment, next(r for r in payment.refunds if r.number == number)
 
-    def save(self, payment: Payment) -> Payment:
+    def save(self, payment: Payment, *, moves_money: bool = False) -> Payment:
         """Keep this as the newest truth about its number; on disk first when there is a file."""
         if self._journal is not None:
-            self._journal.append(payment)
+            self._journal.append(payment, forced=moves_money)
         self._remember(payment)
         return payment
 
@@ -207,10 +207,20 @@ class Ledger:
             raise NotPayable("closed")
         if capture.paid_at > payment.payable_until and not though_paid:
             raise NotPayable("expired")
-        return self.save(replace(payment, captures=(*payment.captures, capture)))
+        paid = replace(payment, captures=(*payment.captures, capture))
+        return self.save(paid, moves_money=True)
 
     def close(self, payment: Payment, at: datetime) -> Payment:
-        return self.save(replace(payment, closed_at=at))
+        return self.save(replace(payment, closed_at=at), moves_money=True)
+
+    def add_refund(self, payment: Payment, refund: Refund) -> Payment:
+        asked = replace(payment, refunds=(*payment.refunds, refund))
+        return self.save(asked, moves_money=True)
+
+    def end_refund(self, payment: Payment, ended: Refund) -> Payment:
+        """Keep a refund's end in the place of what it was."""
+        refunds = tuple(ended if one.number == ended.number else one for one in payment.refunds)
+        return self.save(replace(payment, refunds=refunds), moves_money=True)
 
     def mark_told(self, channel: str, number: str, ref: str) -> None:
         """Remember that the merchant acknowledged the news of this capture or refund."""

@@ -13,6 +13,7 @@ from gateway.sandbox.wechat_errors import WechatRefusal, field_error
 
 NUMBER = r"^[0-9A-Za-z_\-|*]{6,32}$"
 REFUND_NUMBER = r"^[0-9A-Za-z_\-|*@]{1,64}$"
+BROKEN_JSON = (msgspec.DecodeError, UnicodeDecodeError)
 INT64_MAX = 2**63 - 1
 
 
@@ -123,7 +124,7 @@ def read_body(raw: bytes, fields: Sequence[Field], body: type[Body]) -> Body:
     """Check a body field by field and answer it typed. Raises WechatRefusal PARAM_ERROR."""
     try:
         sent = msgspec.json.decode(raw, type=dict[str, object])
-    except msgspec.DecodeError as error:
+    except BROKEN_JSON as error:
         raise WechatRefusal(400, "PARAM_ERROR", "请求体不是合法的JSON对象") from error
     for field in fields:
         value = _at(sent, field.path)
@@ -142,7 +143,7 @@ def number_in(raw: bytes, field: str) -> str:
     """Find the number that a body is about, even in a body that will be refused."""
     try:
         value = msgspec.json.decode(raw, type=dict[str, object]).get(field)
-    except msgspec.DecodeError:
+    except BROKEN_JSON:
         return ""
     return value if isinstance(value, str) else ""
 

@@ -3,6 +3,7 @@ and the signature that every accepted call is answered with.
 """
 
 import random
+import re
 
 import msgspec
 from aiohttp import web
@@ -16,6 +17,7 @@ KIND = "wechat"
 PREFIX = f"/{KIND}"
 CLOCK_TOLERANCE_S = 300
 
+SECONDS = re.compile(r"[0-9]{1,12}")
 MALFORMED = "Http头Authorization值格式错误，请参考《微信支付商户REST API签名规则》"
 MALFORMED_ORDER_CALL = "签名信息错误，验签失败"
 STALE = "Http头Authorization中的timestamp与发起请求的时间不得超过5分钟"
@@ -39,7 +41,7 @@ class WechatGate:
             raise WechatRefusal(400, "INVALID_REQUEST", "Http头缺少Accept或User-Agent")
         target = _own_path(request.raw_path)
         claim = read_authorization(request.headers.get("Authorization", ""))
-        if claim is None or not (claim.timestamp.isascii() and claim.timestamp.isdecimal()):
+        if claim is None or not SECONDS.fullmatch(claim.timestamp):
             bare = "Authorization" not in request.headers
             order_call = target.startswith("/v3/pay/transactions/")
             raise sign_error(MALFORMED_ORDER_CALL if bare and order_call else MALFORMED)

@@ -50,7 +50,7 @@ class WechatRefunds:
             state=RefundState.PROCESSING,
             created_at=now,
         )
-        payment = self._ledger.save(replace(payment, refunds=(*payment.refunds, refund)))
+        payment = self._ledger.add_refund(payment, refund)
         self._end_later(refund.number)
         return payment, refund
 
@@ -113,9 +113,7 @@ class WechatRefunds:
             state=RefundState(self._shared.faults.of(KIND).refund_end),
             ended_at=self._shared.faults.now(KIND),
         )
-        others = (ended if one.number == number else one for one in payment.refunds)
-        payment = self._ledger.save(replace(payment, refunds=tuple(others)))
-        self._news.tell_refunded(payment, ended)
+        self._news.tell_refunded(self._ledger.end_refund(payment, ended), ended)
 
 
 def _check_same(wanted: RefundRequest, payment: Payment, known: tuple[Payment, Refund]) -> None:

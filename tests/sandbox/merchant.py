@@ -126,8 +126,8 @@ class Merchant:
 
     def authorization(self, method: str, path: str, body: bytes, stamp: int) -> str:
         nonce = secrets.token_hex(16)
-        message = f"{method}\n{path}\n{stamp}\n{nonce}\n{body.decode()}\n"
-        signature = self._key.sign(message.encode(), padding.PKCS1v15(), hashes.SHA256())
+        message = f"{method}\n{path}\n{stamp}\n{nonce}\n".encode() + body + b"\n"
+        signature = self._key.sign(message, padding.PKCS1v15(), hashes.SHA256())
         return (
             f'WECHATPAY2-SHA256-RSA2048 mchid="{self.keys.mchid}",nonce_str="{nonce}",'
             f'signature="{b64encode(signature).decode()}",timestamp="{stamp}",'

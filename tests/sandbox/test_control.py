@@ -57,6 +57,15 @@ async def test_bad_input_is_answered_422_with_the_fields_name(
     assert (answer.status, answer.json["field"]) == (422, field)
 
 
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"channel":"\xff"}'])
+async def test_a_control_call_that_is_not_json_is_answered_422(
+    merchant: Merchant, body: bytes
+) -> None:
+    async with merchant.session.post(merchant.url + "/_control/pay", data=body) as answer:
+        assert answer.status == 422
+        assert answer.content_type == "application/json"
+
+
 async def test_every_fault_of_the_contract_is_taken_and_a_field_not_sent_stays(
     merchant: Merchant,
 ) -> None:

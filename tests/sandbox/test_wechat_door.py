@@ -35,6 +35,7 @@ async def test_a_call_without_user_agent_is_refused_before_its_signature(
         SCHEME + 'mchid="1"',
         SCHEME + 'mchid="1", nonce_str="2",signature="3",timestamp="4",serial_no="5"',
         SCHEME + 'mchid="1",nonce_str="2",signature="3",timestamp="x",serial_no="5"',
+        SCHEME + f'mchid="1",nonce_str="2",signature="3",timestamp="{"9" * 5000}",serial_no="5"',
         SCHEME + 'mchid="1",mchid="2",signature="3",timestamp="4",serial_no="5"',
     ],
 )

@@ -88,8 +88,9 @@ async def test_wrong_fields_are_described_in_the_channels_words(merchant: Mercha
     )
 
 
-async def test_a_body_that_is_not_json_is_refused(merchant: Merchant) -> None:
-    answer = await merchant.call("POST", "/v3/pay/transactions/native", b"appid=1")
+@pytest.mark.parametrize("body", [b"appid=1", b"[]", b'"appid"', b"null", b'{"appid":"\xff"}'])
+async def test_a_body_that_is_not_a_json_object_is_refused(merchant: Merchant, body: bytes) -> None:
+    answer = await merchant.call("POST", "/v3/pay/transactions/native", body)
     assert (answer.status, answer.code) == (400, "PARAM_ERROR")
 
 
