@@ -1,0 +1,64 @@
+"""The payment verbs, and THE ARGUMENT: why an order is never paid twice and paid money is never lost.
+
+Each line says how it could go wrong, what prevents it, and which test shows that. A test checks
+that every name in back-quotes exists, so this page cannot come to speak of things that are gone.
+
+An order could be paid twice if ...
+
+1. two payments were both counted as its payment.
+   They are not: `one_captured_per_order` allows one captured attempt, `paid_by_one_of_its_attempts`
+   ties the order to it, and `gateway.payments.settle.decide` calls every later one surplus.
+   Shown by `test_two_payments_of_one_order_are_one_capture_and_one_surplus`.
+2. a decision was made on a state that has changed since.
+   It is not written: every write that moves a state names the order's version and raises it
+   (`gateway.db.moves.settle`), and one that finds another version moves nothing.
+   Shown by `test_without_the_version_guard_and_the_index_an_order_is_captured_twice`.
+3. two clicks, tabs or processes each made a payment that can be paid.
+   They do not: `one_offered_per_order` allows one offered attempt, `gateway.db.moves.open_attempt`
+   needs the order as it was read, and `gateway.db.attempts.lease` lets one caller call the channel.
+   Redis only makes them meet less often (`gateway.locks.claims.Claims`).
+   Shown by `test_ten_clicks_make_one_number`, `test_without_guards_ten_clicks_make_more_numbers`
+   and `test_ten_clicks_on_two_processes_make_one_number`.
+4. an answer was lost and the retry used another number.
+   It does not: the attempt and its parameters are committed before the channel hears of them, and
+   a retry says the same bytes again (`gateway.payments.applying.plan`).
+   Shown by `test_a_lost_answer_to_create_is_repeated_with_the_same_number`.
+5. the buyer changed the channel while the old attempt could still be paid.
+   The old one is closed at its channel first (`gateway.payments.closing.close_or_supersede`); where
+   that is not certain it is superseded, asked about until it is, and its money is surplus.
+   Shown by `test_another_product_closes_the_old_attempt_first`.
+6. the channel accepted an attempt just as the order was paid by another.
+   No way to pay leaves us: `gateway.db.moves.accept` finds the order no longer open.
+   Shown by `test_an_answer_that_comes_after_the_order_was_paid_leaves_nothing_to_pay_with`.
+7. a cached answer outlived the payment.
+   It does not: the callback's script forgets it before the money is written, and it lives for ten
+   seconds at most (`gateway.locks.claims.Claims.hush`).
+   Shown by `test_no_cached_answer_survives_the_payment`.
+
+Paid money could be lost if ...
+
+8. its report came and was not recorded.
+   PAID is recorded in every state of attempt and order: `gateway.payments.settle.decide` is total,
+   and a callback is acknowledged only after the commit (`gateway.web.callbacks.receive`).
+   Shown by `test_money_is_recorded_in_every_state`.
+9. its report never came.
+   The channel is asked: `attempts_to_ask` finds what is due without a lower bound in time, and no
+   attempt ends because nobody answered (`gateway.payments.asking.ask_overdue`).
+   Shown by `test_a_payment_is_found_when_every_callback_is_lost`.
+10. it came for a number that we do not know.
+   The callback is kept (`gateway.db.moves.keep_unknown`), refused so that the channel sends it
+   again, and tried again by `workers.sweep.settle_unknown`.
+   Shown by `test_a_callback_for_an_unknown_number_is_kept_and_settled_later`.
+11. it came twice under one number, or was not the price.
+   Both are surplus, one row for each payment (`one_row_per_payment`), and owed back by a refund
+   that can only point at surplus (`a_refund_fits_its_attempt`).
+   Shown by `test_a_second_payment_under_one_number_is_a_sibling_surplus`
+   and `test_a_wrong_amount_is_surplus_and_held`.
+12. the order service never heard of it.
+   The event is committed with the fact (`gateway.db.moves.settle`), sent at once and then for days
+   (`gateway.webhooks.Webhooks.deliver_overdue`), and can be read at any time (`events_of_merchant`).
+   Shown by `test_a_webhook_is_delivered_though_the_process_died_after_the_commit`.
+13. a state was written that the rules do not know.
+   It cannot commit: a trigger writes each move to the journal, and `only_legal_moves` is a foreign
+   key to the moves that exist. Shown by `test_the_rules_and_the_database_allow_the_same_moves`.
+"""

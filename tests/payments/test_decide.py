@@ -1,0 +1,166 @@
+"""decide() over its whole domain, and that the database allows exactly the same moves."""
+
+import itertools
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import asyncpg
+import pytest
+
+from gateway.model import (
+    BIRTHS,
+    LEGAL_MOVES,
+    Attempt,
+    AttemptState,
+    ChannelReport,
+    Order,
+    OrderState,
+    Outcome,
+    RefundState,
+    Source,
+)
+from gateway.money import Money
+from gateway.payments.settle import Verdict, decide
+from tests.factories import NOW, PRICE, a_report, an_attempt, an_order
+
+AFTER_LIFE = NOW + timedelta(hours=2)
+MONEYS = (PRICE, Money(99, "CNY"), Money(100, "USD"))
+
+
+def domain() -> Iterator[tuple[Order, Attempt, ChannelReport, datetime]]:
+    """Yield every kind of order, attempt, report and moment that decide() can be shown."""
+    for state, superseded, order_state, rival_captured in itertools.product(
+        AttemptState, (False, True), OrderState, (False, True)
+    ):
+        attempt = an_attempt("1", state)
+        captured = (state is AttemptState.CAPTURED) + rival_captured
+        if captured != (order_state is OrderState.PAID):
+            continue  # such an order cannot be in the database
+        rival_state = AttemptState.CAPTURED if rival_captured else AttemptState.CLOSED
+        rival = an_attempt("2", rival_state)
+        order = an_order(
+            *(each for each in (attempt, rival)),
+            state=order_state,
+        )
+        assert not superseded or order.attempts
+        for outcome, now in itertools.product(Outcome, (NOW, AFTER_LIFE)):
+            if outcome is not Outcome.PAID:
+                yield order, attempt, a_report(attempt, outcome), now
+                continue
+            for ref, money, refunded in itertools.product(
+                ("ref-new", "ref-1", "ref-2"), MONEYS, (0, None, 40, 100)
+            ):
+                yield (
+                    order,
+                    attempt,
+                    a_report(attempt, payment_ref=ref, money=money, refunded=refunded),
+                    now,
+                )
+
+
+CASES = list(domain())
+
+
+def test_every_report_has_a_verdict() -> None:
+    assert len(CASES) > 1000
+    for order, attempt, report, now in CASES:
+        assert isinstance(decide(order, attempt, report, now), Verdict)
+
+
+def test_the_source_is_never_read() -> None:
+    for order, attempt, report, now in CASES:
+        verdicts = {
+            decide(order, attempt, ChannelReport(**{**_fields(report), "source": source}), now)
+            for source in Source
+        }
+        assert len(verdicts) == 1
+
+
+def test_money_is_recorded_in_every_state() -> None:
+    for order, attempt, report, now in CASES:
+        if report.outcome is not Outcome.PAID:
+            continue
+        verdict = decide(order, attempt, report, now)
+        known = report.payment_ref in {each.payment_ref for each in order.attempts}
+        assert known or verdict.sibling or verdict.attempt.holds_money
+
+
+def test_an_order_becomes_paid_only_by_its_price_in_full_while_it_is_open() -> None:
+    for order, attempt, report, now in CASES:
+        verdict = decide(order, attempt, report, now)
+        if verdict.order is OrderState.PAID and order.state is not OrderState.PAID:
+            assert order.state is OrderState.OPEN
+            assert verdict.attempt is AttemptState.CAPTURED
+            assert report.money == order.money
+            assert report.refunded == 0
+
+
+def test_a_paid_or_closed_order_stays_as_it_is() -> None:
+    for order, attempt, report, now in CASES:
+        if order.state is not OrderState.OPEN:
+            assert decide(order, attempt, report, now).order is order.state
+
+
+def test_money_that_arrived_is_never_undone_by_later_news() -> None:
+    for order, attempt, report, now in CASES:
+        if attempt.state.holds_money:
+            assert decide(order, attempt, report, now).attempt is attempt.state
+
+
+def test_surplus_is_owed_back_from_the_moment_it_is_known() -> None:
+    for order, attempt, report, now in CASES:
+        verdict = decide(order, attempt, report, now)
+        becomes_surplus = verdict.attempt is AttemptState.SURPLUS is not attempt.state
+        assert (verdict.refund is not None) == (verdict.sibling or becomes_surplus)
+
+
+def test_only_the_plain_price_is_given_back_without_a_person() -> None:
+    for order, attempt, report, now in CASES:
+        if decide(order, attempt, report, now).refund is RefundState.READY:
+            assert (report.money, report.refunded) == (attempt.money, 0)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.UNPAID, Outcome.NOT_FOUND])
+def test_an_attempt_ends_by_time_only_when_the_channel_says_unpaid_after_live_until(
+    outcome: Outcome,
+) -> None:
+    attempt = an_attempt()
+    report = a_report(attempt, outcome)
+    assert decide(an_order(attempt), attempt, report, NOW).attempt is AttemptState.PAYING
+    assert decide(an_order(attempt), attempt, report, AFTER_LIFE).attempt is AttemptState.CLOSED
+
+
+@pytest.mark.parametrize("outcome", [Outcome.PROCESSING, Outcome.APPROVED])
+def test_money_on_its_way_keeps_an_attempt_alive_for_ever(outcome: Outcome) -> None:
+    attempt = an_attempt()
+    verdict = decide(an_order(attempt), attempt, a_report(attempt, outcome), AFTER_LIFE)
+    assert verdict == Verdict(AttemptState.PAYING, OrderState.OPEN)
+
+
+async def test_the_rules_and_the_database_allow_the_same_moves(pool: asyncpg.Pool) -> None:
+    async with pool.acquire() as conn:
+        rows = await conn.fetch("SELECT noun, from_state, to_state FROM legal_moves")
+    in_sql = {tuple(row) for row in rows}
+    in_python = {
+        (noun, from_state, to_state)
+        for noun, moves in LEGAL_MOVES.items()
+        for from_state, ends in moves.items()
+        for to_state in ends
+    } | {(noun, "none", state) for noun, states in BIRTHS.items() for state in states}
+    assert in_sql == in_python
+
+
+def test_decide_makes_every_legal_move_of_an_attempt_and_no_other() -> None:
+    made = {
+        (attempt.state.value, verdict.attempt.value)
+        for order, attempt, report, now in CASES
+        for verdict in (decide(order, attempt, report, now),)
+        if verdict.attempt is not attempt.state
+    }
+    legal = {(a, b) for a, ends in LEGAL_MOVES["attempt"].items() for b in ends}
+    # `created -> paying` is the channel's answer to create, which is not a report.
+    assert made == legal - {("created", "paying")}
+
+
+def _fields(report: ChannelReport) -> dict[str, object]:
+    return {name: getattr(report, name) for name in report.__struct_fields__}
