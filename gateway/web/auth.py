@@ -5,7 +5,6 @@ believed for a few seconds, so that a busy merchant costs no look-up; a revoked 
 longer.
 """
 
-import hashlib
 import time
 from typing import Final
 
@@ -13,6 +12,7 @@ from aiohttp import web
 
 from gateway.db import merchants
 from gateway.errors import Unauthorized
+from gateway.secrets import hash_api_key
 from gateway.web.wire import connection
 
 BELIEVED_S: Final = 5.0
@@ -41,9 +41,9 @@ KEY_RING: Final = web.AppKey("key_ring", KeyRing)
 async def merchant_of(request: web.Request) -> str:
     """Return the merchant whose key the request carries, or raise Unauthorized."""
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    if not key or scheme.lower() != "bearer":
+    if scheme.lower() != "bearer" or not key.isascii():
         raise Unauthorized
-    key_hash = hashlib.sha256(key.strip().encode(errors="surrogateescape")).digest()
+    key_hash = hash_api_key(key.strip())
     ring = request.app[KEY_RING]
     merchant = ring.find(key_hash)
     if merchant is None:

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.merchants import add_merchant, let_key_in
 from gateway.secrets import Cipher, new_api_key, new_webhook_secret
@@ -79,13 +79,15 @@ class Api:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Call with the merchant's key; `raw` sends bytes as they are, `key` is for idempotency."""
-        sent = {"Authorization": f"Bearer {self.api_key}"}
+        sent = CIMultiDict({"Authorization": f"Bearer {self.api_key}"})
         data = raw if body is None else msgspec.json.encode(body)
         if data is not None:
             sent["Content-Type"] = "application/json"
         if key is not None:
             sent["Idempotency-Key"] = key
-        sent |= headers or {}
+        for name in headers or {}:
+            sent.popall(name, None)
+        sent.extend(headers or {})
         async with self.rig.http.request(
             method, self.rig.url + path, data=data, headers=sent, allow_redirects=False
         ) as answer:
