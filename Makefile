@@ -15,7 +15,7 @@ ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 RUNS := .venv/.runs
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 LOCK := $(BIN)/uv pip compile pyproject.toml --extra telemetry --universal --generate-hashes \
 	--no-emit-index-url --no-header --quiet
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
