@@ -66,8 +66,7 @@ def page_response(
 
 
 def set_up_pages(app: web.Application) -> None:
-    """Serve the static files, and send watchers home when the process is told to stop."""
-    app.router.add_get("/static/{name:.+}", static_file)
+    """Send whoever watches home when the process is told to stop."""
     app.on_shutdown.append(_let_go)
 
 

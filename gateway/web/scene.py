@@ -87,6 +87,19 @@ class Scene(Struct, frozen=True, kw_only=True):
     in_flight: tuple[InFlight, ...] = ()
 
     @property
+    def around_code(self) -> bool:
+        """Is the face built around the place of a code? Such faces follow each other without a jump."""
+        match self.kind:
+            case Kind.SCAN:
+                return True
+            case Kind.PREPARING | Kind.UNANSWERED | Kind.RENEW:
+                return self.attempt is not None and self.attempt.terminal is Terminal.PC
+            case Kind.CHOOSE:
+                return self.device is Device.PC and len(self.here) == 1
+            case _:
+                return False
+
+    @property
     def refresh_s(self) -> int | None:
         """How soon a page without JavaScript looks again; None: there is nothing to wait for."""
         if self.kind.final:
