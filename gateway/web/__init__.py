@@ -1,0 +1,1 @@
+"""HTTP: every URL in one table, handlers of three lines, wire bodies as Structs."""
