@@ -156,6 +156,15 @@ async def test_a_create_whose_connection_breaks_is_not_sent_again_by_itself(
     assert bench.stub.calls["create"] == 2
 
 
+async def test_a_call_says_who_asks_and_wants_the_body_as_it_was_signed(bench: StubBench) -> None:
+    await bench.channel.create(request_of(bench))
+    assert bench.stub.headers["accept"] == "application/json"
+    assert bench.stub.headers["accept-encoding"] == "identity"
+    assert bench.stub.headers["content-type"] == "application/json"
+    assert bench.stub.headers["user-agent"].startswith("PayOnce/")
+    assert bench.stub.headers["wechatpay-serial"] == bench.keys.public.serial
+
+
 async def test_a_redirect_is_not_followed(bench: StubBench, http: aiohttp.ClientSession) -> None:
     async def lead_away(request: web.Request) -> web.Response:
         raise web.HTTPTemporaryRedirect(f"{bench.url}{request.raw_path}")

@@ -99,8 +99,9 @@ async def test_certificates_are_downloaded_again_before_they_are_twelve_hours_ol
         await made(bench)
         assert bench.stub.calls["certificates"] == 1
         bench.pass_time(timedelta(minutes=20))
-        await made(bench)
-        await bench.channel.refresh_keys()  # joins the download that the call began
+        await made(bench)  # does not wait for the download that it begins
+        await bench.stub.called("certificates", 2)
+        await bench.channel.refresh_keys()  # joins it
         assert bench.stub.calls["certificates"] == 2
 
 
@@ -150,12 +151,15 @@ async def test_a_merchant_without_certificates_lives_on_its_public_key() -> None
 
 async def test_a_download_vouched_for_by_a_stranger_is_not_believed() -> None:
     async with bench_with() as bench:
+        genuine = signed(FIRST.pen, b"{}")
         bench.stub.pen = Pen(FIRST.pen.serial, bench.keys.stranger)
-        with pytest.raises(ChannelUnavailable):
-            await bench.channel.create(request_of(bench))
+        await bench.channel.refresh_keys()
+        with pytest.raises(UnknownKey):
+            bench.channel.read(genuine)
         bench.stub.pen = None
         bench.pass_time(timedelta(seconds=10))
-        await made(bench)
+        await bench.channel.refresh_keys()
+        assert reason_of(bench, genuine) == "format"  # now the signature is believed
 
 
 async def test_certificates_sealed_with_another_apiv3_key_are_not_believed(
@@ -199,13 +203,25 @@ async def test_a_caller_that_gives_up_does_not_end_the_download_of_the_others() 
         bench.stub.gate.clear()
         impatient = asyncio.create_task(bench.channel.refresh_keys())
         patient = asyncio.create_task(bench.channel.refresh_keys())
-        await bench.stub.waiting.wait()
+        await bench.stub.called("certificates", 1)
         impatient.cancel()
         with pytest.raises(asyncio.CancelledError):
             await impatient
         bench.stub.gate.set()
         await patient
         await made(bench)
+        assert bench.stub.calls["certificates"] == 1
+
+
+async def test_a_slow_download_is_not_overtaken_by_a_second_one() -> None:
+    async with bench_with() as bench:
+        bench.stub.gate.clear()
+        first = asyncio.create_task(bench.channel.refresh_keys())
+        await bench.stub.called("certificates", 1)
+        bench.pass_time(timedelta(minutes=2))
+        second = asyncio.create_task(bench.channel.refresh_keys())
+        bench.stub.gate.set()
+        await asyncio.gather(first, second)
         assert bench.stub.calls["certificates"] == 1
 
 

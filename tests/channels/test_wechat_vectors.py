@@ -94,6 +94,16 @@ def test_a_signature_is_good_for_five_minutes_either_way(age_s: int, good: bool)
     assert refused.value.reason == "stale"
 
 
+def test_a_part_of_the_body_cannot_be_passed_off_as_the_nonce() -> None:
+    pen = stub_keys().public
+    headers = pen.headers(b"first\nsecond", SIGNED_AT)
+    keys = Keys({pen.serial: PlatformKey(pen.key.public_key())})
+    keys.check(headers, b"first\nsecond", SIGNED_AT)
+    moved = {**headers, "wechatpay-nonce": headers["wechatpay-nonce"] + "\nfirst"}
+    with pytest.raises(BadCallback, match="malformed"):
+        keys.check(moved, b"second", SIGNED_AT)
+
+
 def test_known_ciphertext_is_decrypted() -> None:
     assert unseal(APIV3_KEY, SEALED) == '{"金额":1234}'.encode()
 

@@ -81,7 +81,8 @@ class WeChatStub:
         self.unsigned = False
         self.gate = asyncio.Event()  # answers wait for it
         self.gate.set()
-        self.waiting = asyncio.Event()  # a call has arrived and waits
+        self.headers: dict[str, str] = {}  # of the last call, names in lower case
+        self._arrival = asyncio.Event()
 
     def application(self) -> web.Application:
         app = web.Application()
@@ -107,6 +108,12 @@ class WeChatStub:
         trade = next(trade for trade in self.trades.values() if number in trade.refunds)
         trade.refunds[number].status = status
         return trade
+
+    async def called(self, verb: str, times: int) -> None:
+        """Wait until a call has arrived so many times."""
+        async with asyncio.timeout(5):
+            while self.calls[verb] < times:
+                await self._arrival.wait()
 
     # What it tells of its own accord.
 
@@ -300,7 +307,9 @@ class WeChatStub:
 
     async def _answer(self, verb: str, request: web.Request, body: bytes, act: Act) -> web.Response:
         self.calls[verb] += 1
-        self.waiting.set()
+        self.headers = {name.lower(): value for name, value in request.headers.items()}
+        self._arrival.set()
+        self._arrival = asyncio.Event()
         await self.gate.wait()
         faults = self.faults.get(verb)
         fault = faults.pop() if faults else None
