@@ -8,12 +8,12 @@ Redis answers. The sweep needs PostgreSQL alone. Both run inside `payonce serve`
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from arq.connections import ArqRedis, RedisSettings
 from arq.worker import Worker, func
-from gateway.telemetry import REDIS_ERRORS, log
+from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
 from gateway import jobs
@@ -21,6 +21,7 @@ from gateway.ids import AttemptId, EventId
 from gateway.payments.asking import ask
 from gateway.payments.desk import Desk
 from gateway.settings import Settings
+from gateway.telemetry import REDIS_ERRORS, log
 from workers.sweep import keep_sweeping
 
 # arq's own pause between looks at its queue, which is how late a job may begin.
@@ -28,6 +29,7 @@ _POLL_DELAY_S: Final = 0.02
 # Above the deadlines of a query, a close and what is written between them.
 _JOB_TIMEOUT_S: Final = 20
 _RESTART_AFTER_S: Final = 1.0
+_FINISH_WITHIN_S: Final = 5.0
 
 Context = dict[object, object]  # arq's, which we put the desk into
 
@@ -71,24 +73,27 @@ async def working(desk: Desk, redis_url: str) -> AsyncIterator[None]:
 async def _keep_working(desk: Desk, redis_url: str) -> None:
     """Run arq's worker, and run it again whenever Redis went away under it."""
     while True:
-        worker = _worker(desk, redis_url)
+        connections = ConnectionPool.from_url(redis_url)
+        worker = _worker(desk, connections)
         try:
             await worker.async_run()
-        except asyncio.CancelledError:
-            await _close(worker)
-            raise
         except (RedisError, OSError) as error:
             REDIS_ERRORS.inc()
             log.warning("worker_lost_redis", error=type(error).__name__)
-        await _close(worker)
+        except Exception as error:  # noqa: BLE001 - a fault of ours must be loud, and stop no asking
+            log.error("worker_failed", exc_info=error)
+        finally:
+            await _close(worker, connections)
         await asyncio.sleep(_RESTART_AFTER_S)
 
 
-def _worker(desk: Desk, redis_url: str) -> Worker:
+def _worker(desk: Desk, connections: ConnectionPool) -> Worker:
     return Worker(
         FUNCTIONS,
-        redis_pool=ArqRedis.from_url(
-            redis_url, job_serializer=jobs.pack, job_deserializer=jobs.unpack
+        redis_pool=ArqRedis(
+            connections,
+            job_serializer=jobs.pack,
+            job_deserializer=jobs.unpack,
         ),
         ctx={"desk": desk},
         handle_signals=False,
@@ -103,9 +108,14 @@ def _worker(desk: Desk, redis_url: str) -> Worker:
     )
 
 
-async def _close(worker: Worker) -> None:
-    with suppress(RedisError, OSError, asyncio.CancelledError):
-        await worker.close()
+async def _close(worker: Worker, connections: ConnectionPool) -> None:
+    """Let running jobs end; one that takes too long is cancelled, and made up for by the sweep."""
+    if worker.tasks:
+        _, late = await asyncio.wait(worker.tasks.values(), timeout=_FINISH_WITHIN_S)
+        for job in late:
+            job.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+    await connections.disconnect(inuse_connections=True)
 
 
 async def _start(context: Context) -> None:

@@ -51,6 +51,8 @@ async def _keep(name: str, every_s: float, step: Step) -> None:
             claimed = await step()
         except (PayOnceError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             log.warning("sweep_failed", sweep=name, error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - one loop's fault must not stop the others
+            log.error("sweep_failed", sweep=name, exc_info=error)
         if claimed < _BATCH:
             await asyncio.sleep(every_s * random.uniform(0.75, 1.25))
 

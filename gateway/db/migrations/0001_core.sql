@@ -25,7 +25,7 @@ CREATE TABLE channel_accounts (
     settings jsonb NOT NULL,
     secrets bytea NOT NULL, -- encrypted JSON object
     priority integer NOT NULL DEFAULT 100,
-    terminals text [] NOT NULL DEFAULT '{pc,wap,webview,app}',
+    terminals text[] NOT NULL DEFAULT '{pc,wap,webview,app}',
     enabled boolean NOT NULL DEFAULT true,
     created_at timestamptz NOT NULL DEFAULT now()
 );
