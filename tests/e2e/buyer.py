@@ -1,0 +1,189 @@
+"""A buyer with a browser: what they press, what they see, and what goes wrong behind their back."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from msgspec import Struct
+from playwright.async_api import Browser, BrowserContext, Page, Request, Response, expect
+
+from tests.e2e.eye import read_code
+from tests.e2e.program import REPOSITORY, Ready
+
+PICTURES: Final = REPOSITORY / "test-results" / "walk"
+_IPHONE: Final = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 "
+    "(KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1"
+)
+# Notes when the page turns to paid, by the clock that the ledger and the orders go by too.
+_WATCH: Final = """
+new MutationObserver(() => {
+  if (window.paidAt || !document.querySelector('#checkout[data-kind="paid"]')) return;
+  window.paidAt = Date.now() / 1000;
+}).observe(document, { subtree: true, childList: true });
+"""
+
+
+class Words(Struct, frozen=True):
+    """What stands on the shop's buttons."""
+
+    locale: str
+    add: str
+    check_out: str
+    unpaid: str
+    awaiting_shipment: str
+
+
+CHINESE: Final = Words("zh-CN", "加入购物车", "去结算", "待付款", "待发货")
+ENGLISH: Final = Words("en-US", "Add to cart", "Check out", "Awaiting payment", "Awaiting shipment")
+
+
+class Buyer:
+    """One person in one browser. `complaints` is what the browser said against our pages."""
+
+    def __init__(self, context: BrowserContext, ready: Ready, words: Words, album: str) -> None:
+        self.complaints: list[str] = []
+        self.words = words
+        self._context = context
+        self._ready = ready
+        self._album = album
+        self._pictures = 0
+        context.on("console", lambda message: self._note_console(message.type, message.text))
+        context.on("weberror", lambda error: self.complaints.append(f"thrown: {error.error}"))
+        context.on("requestfailed", self._note_failure)
+        context.on("response", self._note_response)
+
+    async def open(self, url: str) -> Page:
+        page = await self._context.new_page()
+        await page.goto(url)
+        return page
+
+    async def order_something(self) -> Page:
+        """Walk from the shelf to the checkout page."""
+        page = await self.open(self._ready.shop_url)
+        await self.picture(page, "shelf")
+        await page.get_by_role("button", name=self.words.add).first.click()
+        await expect(page.locator("#cart .total")).to_be_visible()
+        await self.picture(page, "cart")
+        await page.get_by_role("button", name=self.words.check_out).click()
+        await expect(page.locator("#checkout")).to_have_attribute("data-kind", "choose")
+        await self.picture(page, "checkout")
+        return page
+
+    async def show_code(self, page: Page) -> str:
+        """Press the button of the checkout page, and scan what it shows."""
+        await page.locator("[data-apply] button").first.click()
+        code = page.locator(".code svg")
+        await expect(code).to_be_visible()
+        await self.picture(page, "code")
+        return await read_code(await page.locator(".code").screenshot())
+
+    async def open_wallet(self, page: Page) -> None:
+        """Press the button of the checkout page, which opens the wallet in its place."""
+        await page.locator("[data-apply] button").first.click()
+        await page.wait_for_url(f"{self._ready.sandbox_url}/**")
+        await self.picture(page, "wallet")
+
+    async def scan_and_pay(self, code: str) -> None:
+        """Open the wallet, tell it what was scanned, and confirm."""
+        page = await self.open(f"{self._ready.sandbox_url}/wallet")
+        await self.picture(page, "wallet")
+        await page.get_by_role("textbox").fill(code)
+        await page.locator("form button").click()
+        await self.confirm(page)
+        await expect(page.locator(".result.paid")).to_be_visible()
+        await self.picture(page, "receipt")
+
+    async def confirm(self, page: Page) -> None:
+        """Confirm the payment that the wallet shows."""
+        await expect(page.locator(".slip")).to_be_visible()
+        await self.picture(page, "slip")
+        await page.locator("form button").click()
+
+    async def back_at_the_shop(self, page: Page) -> None:
+        """See that the goods are about to leave."""
+        await page.wait_for_url(f"{self._ready.shop_url}/orders/*")
+        await expect(page.get_by_role("status")).to_contain_text(self.words.awaiting_shipment)
+        await self.picture(page, "shipment")
+
+    async def picture(self, page: Page, what: str) -> None:
+        """Keep a picture of the whole page; nothing on it is wider than the screen."""
+        self._pictures += 1
+        name = f"{self._album}-{self._pictures:02}-{what}.png"
+        await page.screenshot(path=PICTURES / name, full_page=True)
+        await expect_no_sideways_scroll(page)
+
+    def _note_console(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning"):
+            self.complaints.append(f"{kind}: {text}")
+
+    def _note_failure(self, request: Request) -> None:
+        # Leaving a page ends what it was waiting for; that is no failure.
+        if request.failure != "net::ERR_ABORTED":
+            self.complaints.append(f"{request.method} {request.url}: {request.failure}")
+
+    def _note_response(self, response: Response) -> None:
+        if response.status >= 400:
+            self.complaints.append(f"{response.request.method} {response.url}: {response.status}")
+
+
+@asynccontextmanager
+async def buyer_at_pc(
+    browser: Browser, ready: Ready, album: str, words: Words = CHINESE, *, scripts: bool = True
+) -> AsyncIterator[Buyer]:
+    """A person at a PC; the browser must have nothing to complain of in the end."""
+    context = await browser.new_context(
+        viewport={"width": 1280, "height": 800},
+        locale=words.locale,
+        java_script_enabled=scripts,
+    )
+    async with _buyer(context, Buyer(context, ready, words, album)) as buyer:
+        yield buyer
+
+
+@asynccontextmanager
+async def buyer_on_phone(
+    browser: Browser, ready: Ready, album: str, words: Words = CHINESE, *, scripts: bool = True
+) -> AsyncIterator[Buyer]:
+    """A person with a phone; the browser must have nothing to complain of in the end."""
+    context = await browser.new_context(
+        viewport={"width": 390, "height": 844},
+        user_agent=_IPHONE,
+        device_scale_factor=2,
+        has_touch=True,
+        is_mobile=True,
+        locale=words.locale,
+        java_script_enabled=scripts,
+    )
+    async with _buyer(context, Buyer(context, ready, words, album)) as buyer:
+        yield buyer
+
+
+@asynccontextmanager
+async def _buyer(context: BrowserContext, buyer: Buyer) -> AsyncIterator[Buyer]:
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    (PICTURES.parent / ".gitignore").write_text("*\n")
+    await context.add_init_script(_WATCH)
+    async with context:
+        yield buyer
+        assert buyer.complaints == []
+
+
+async def turns_to_paid(page: Page, within_s: float) -> float:
+    """Wait until the page says that it is paid; return when it did, in seconds since 1970."""
+    await expect(page.locator("#checkout")).to_have_attribute(
+        "data-kind", "paid", timeout=within_s * 1000
+    )
+    paid_at = await page.evaluate("window.paidAt")
+    assert isinstance(paid_at, float)
+    return paid_at
+
+
+async def expect_no_sideways_scroll(page: Page) -> None:
+    """Nothing reaches over the right edge of the screen."""
+    viewport = page.viewport_size
+    assert viewport is not None
+    for part in ("header", "main", "footer"):
+        for element in await page.locator(part).all():
+            box = await element.bounding_box()
+            assert box is None or box["x"] + box["width"] <= viewport["width"]
