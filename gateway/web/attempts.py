@@ -75,7 +75,7 @@ def _shown(order: Order, attempt: Attempt, now: datetime) -> bytes:
 
 def _wish(body: ApplyBody) -> Wish:
     buyer = body.buyer or _NOBODY
-    if buyer.ip:
+    if buyer.ip is not None:
         try:
             ip_address(buyer.ip)
         except ValueError:
@@ -86,7 +86,7 @@ def _wish(body: ApplyBody) -> Wish:
         channel=body.channel,
         terminal=body.terminal,
         product=body.product,
-        openid=buyer.openid,
-        client_ip=buyer.ip,
-        user_agent=buyer.user_agent,
+        openid=buyer.openid or "",
+        client_ip=buyer.ip or "",
+        user_agent=buyer.user_agent or "",
     )

@@ -6,6 +6,7 @@ longer.
 """
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
@@ -22,17 +23,18 @@ _MOST_KEYS: Final = 10_000
 class KeyRing:
     """The keys that were good a moment ago, by their hashes."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._known: dict[bytes, tuple[str, float]] = {}
+        self._clock = clock
 
     def find(self, key_hash: bytes) -> str | None:
         found = self._known.get(key_hash)
-        return found[0] if found and time.monotonic() < found[1] else None
+        return found[0] if found and self._clock() < found[1] else None
 
     def add(self, key_hash: bytes, merchant: str) -> None:
         if len(self._known) >= _MOST_KEYS:
             self._known.clear()
-        self._known[key_hash] = (merchant, time.monotonic() + BELIEVED_S)
+        self._known[key_hash] = (merchant, self._clock() + BELIEVED_S)
 
 
 KEY_RING: Final = web.AppKey("key_ring", KeyRing)

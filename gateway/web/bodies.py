@@ -140,24 +140,28 @@ class NewOrderBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     ] = False
 
 
+OpenId = Annotated[
+    str,
+    _text(
+        128,
+        "The buyer's openid at WeChat, for `jsapi`: 1 to 128 visible ASCII characters.",
+        rf"^[\x21-\x7e]+{_END}",
+    ),
+]
+Address = Annotated[
+    str, _text(45, "The buyer's IPv4 or IPv6 address, for `h5`.", example="203.0.113.9")
+]
+UserAgent = Annotated[
+    str, _text(512, "The buyer's User-Agent header: 1 to 512 printable characters.")
+]
+
+
 class Buyer(Struct, frozen=True, forbid_unknown_fields=True):
     """Who pays, as far as the channel wants to know."""
 
-    openid: Annotated[
-        str,
-        _text(
-            128,
-            "The buyer's openid at WeChat, for `jsapi`: 1 to 128 visible ASCII characters.",
-            rf"^[\x21-\x7e]+{_END}",
-        ),
-    ] = ""
-    ip: Annotated[
-        str,
-        _text(45, "The buyer's IPv4 or IPv6 address, for `h5`.", example="203.0.113.9"),
-    ] = ""
-    user_agent: Annotated[
-        str, _text(512, "The buyer's User-Agent header: 1 to 512 printable characters.")
-    ] = ""
+    openid: OpenId | None = None
+    ip: Address | None = None
+    user_agent: UserAgent | None = None
 
 
 class ApplyBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -9,11 +9,11 @@ import itertools
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Final, TypeAlias
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 from prometheus_client import Histogram
 from structlog.contextvars import bind_contextvars
 
@@ -23,7 +23,6 @@ from gateway.web.calls import Handler
 from gateway.web.problems import REQUEST_ID, problem_of, problem_response
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
-Middleware: TypeAlias = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
 
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _PROCESS: Final = secrets.token_hex(6)

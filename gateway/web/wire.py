@@ -12,6 +12,7 @@ from typing import Final, Generic, NoReturn, TypeVar
 import asyncpg
 import msgspec
 from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError
 from asyncpg.pool import PoolAcquireContext
 from msgspec import Struct, inspect
 from multidict import CIMultiDict
@@ -190,7 +191,11 @@ async def read_body(request: web.Request) -> bytes:
     """Return the raw body, bounded; a second reader gets the same bytes."""
     if (request.content_length or 0) > BODY_LIMIT:
         raise PayloadTooLarge(f"Send at most {BODY_LIMIT} bytes.")
-    return await request.read()
+    try:
+        return await request.read()
+    except (RequestPayloadError, ConnectionError):
+        # It broke off, or is not in the encoding that it names.
+        raise InvalidRequest("body", "The body cannot be read to its end; send it again.") from None
 
 
 async def read_json(request: web.Request) -> bytes:
