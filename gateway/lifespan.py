@@ -92,7 +92,8 @@ async def desk_for(settings: Settings) -> AsyncIterator[Desk]:
     async with (
         pool_for(settings) as pool,
         aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=200, keepalive_timeout=60),
+            # Idle connections end before the channel ends them, so that none is used while it dies.
+            connector=aiohttp.TCPConnector(limit=200, keepalive_timeout=15),
             headers={"User-Agent": f"PayOnce/{__version__}"},
             cookie_jar=aiohttp.DummyCookieJar(),
         ) as channels_http,

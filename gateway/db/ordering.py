@@ -13,6 +13,7 @@ _LOCK: Final = "SELECT pg_advisory_xact_lock($1)"
 _TWIN: Final = """
     SELECT id, token FROM orders
     WHERE fingerprint = $1 AND created_at > now() - $2 * interval '1 second'
+        AND merchant_order_no <> $3
     ORDER BY created_at LIMIT 1
 """
 _INSERT: Final = """
@@ -51,7 +52,7 @@ async def insert(conn: Connection, row: Row, new: NewOrder, window_s: int) -> Tw
         return None
     async with conn.transaction():
         await conn.execute(_LOCK, struct.unpack("!q", row.fingerprint[:8])[0])
-        twin = await conn.fetchrow(_TWIN, row.fingerprint, window_s)
+        twin = await conn.fetchrow(_TWIN, row.fingerprint, window_s, new.merchant_order_no)
         if twin is not None:
             return Twin(*twin)
         await _insert(conn, row, new)
