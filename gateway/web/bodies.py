@@ -178,10 +178,9 @@ class ApplyBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         ]
         | None
     ) = None
-    buyer: (
-        Annotated[Buyer, Meta(description="Who pays: an object `{openid?, ip?, user_agent?}`.")]
-        | None
-    ) = None
+    buyer: Annotated[
+        Buyer | None, Meta(description="Who pays: an object `{openid?, ip?, user_agent?}`.")
+    ] = None
 
 
 class NothingBody(Struct, frozen=True, forbid_unknown_fields=True):

@@ -24,6 +24,7 @@ class Field(Struct, frozen=True):
 
     name: str
     kind: str
+    see: str  # the object that it is made of, described further down
     rule: str
     required: bool
 
@@ -79,7 +80,7 @@ def fields(spec: Json, schema: Json) -> list[Field]:
     found = _resolved(spec, schema)
     required = _list(found.get("required", []))
     return [
-        Field(name, kind(member), _rule(member), name in required)
+        Field(name, kind(member), _see(member), _rule(member), name in required)
         for name, member in _members(found).items()
     ]
 
@@ -101,6 +102,18 @@ def kind(schema: Json) -> str:
         case _:
             said = [str(schema.get("type", "anything"))]
     return " or ".join(dict.fromkeys(said))
+
+
+def _see(schema: Json) -> str:
+    match schema:
+        case {"$ref": str(ref)}:
+            return _last(ref)
+        case {"anyOf": list(kinds)}:
+            return next(filter(None, map(_see, kinds)), "")
+        case {"items": dict(items)}:
+            return _see(items)
+        case _:
+            return ""
 
 
 def _rule(schema: Json) -> str:

@@ -170,7 +170,7 @@ async def test_the_page_needs_nothing_from_elsewhere_and_runs_nothing(api: Api) 
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
     assert "<script" not in page
     assert " style=" not in page
-    fetched = re.findall(r'(?:src|<link [^>]*href)="([^"]+)"', page)
+    fetched = re.findall(r'(?:src|<link [^>]*href)="(?!data:)([^"]+)"', page)
     assert len(fetched) == 1
     style = await api.get(fetched[0])
     assert (style.status, style.headers["Content-Type"]) == (200, "text/css")
