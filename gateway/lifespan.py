@@ -11,7 +11,7 @@ from typing import Final
 import aiohttp
 import asyncpg
 from aiohttp import web
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -24,6 +24,7 @@ from gateway.payments.desk import Desk, Errands
 from gateway.push.hub import Hub
 from gateway.secrets import Cipher
 from gateway.settings import Settings, read_settings
+from gateway.telemetry import tracing
 from gateway.web.keys import DESK, HUB
 from gateway.webhooks import Webhooks, webhook_session
 from workers.main import working
@@ -82,42 +83,51 @@ async def desk_for(settings: Settings) -> AsyncIterator[Desk]:
     if settings.redis_url is None:
         raise ConfigurationError("PAYONCE_REDIS_URL (redis_url): is not set")
     cipher = Cipher(settings.secret_keys)
-    redis = Redis.from_url(
+    # Who finds every connection in use waits for one, rather than taking Redis for dead.
+    connections = BlockingConnectionPool.from_url(
         settings.redis_url,
         max_connections=64,
+        timeout=1,
         socket_connect_timeout=0.5,
         socket_timeout=5,
         retry=Retry(NoBackoff(), 0),
     )
-    async with (
-        pool_for(settings) as pool,
-        aiohttp.ClientSession(
-            # Idle connections end before the channel ends them, so that none is used while it dies.
-            connector=aiohttp.TCPConnector(limit=200, keepalive_timeout=15),
-            headers={"User-Agent": f"PayOnce/{__version__}"},
-            cookie_jar=aiohttp.DummyCookieJar(),
-        ) as channels_http,
-        webhook_session(allow_private=settings.allow_private_webhooks) as webhooks_http,
-    ):
-        claims = Claims(redis)
-        webhooks = Webhooks(
-            pool, redis, webhooks_http, cipher, allow_private=settings.allow_private_webhooks
-        )
-        desk = Desk(
-            pool=pool,
-            redis=redis,
-            claims=claims,
-            accounts=Accounts(pool, cipher, channels_http),
-            webhooks=webhooks,
-            after=After(claims, webhooks),
-            errands=Errands(),
-            settings=settings,
-        )
-        try:
-            yield desk
-        finally:
-            await desk.errands.finish(_FINISH_WITHIN_S)
-            await redis.aclose()
+    redis = Redis(connection_pool=connections)
+    with tracing(settings.otlp_endpoint):
+        async with (
+            pool_for(settings) as pool,
+            _channels_session() as channels_http,
+            webhook_session(allow_private=settings.allow_private_webhooks) as webhooks_http,
+        ):
+            claims = Claims(redis)
+            webhooks = Webhooks(
+                pool, redis, webhooks_http, cipher, allow_private=settings.allow_private_webhooks
+            )
+            desk = Desk(
+                pool=pool,
+                redis=redis,
+                claims=claims,
+                accounts=Accounts(pool, cipher, channels_http),
+                webhooks=webhooks,
+                after=After(claims, webhooks),
+                errands=Errands(),
+                settings=settings,
+            )
+            try:
+                yield desk
+            finally:
+                await desk.errands.finish(_FINISH_WITHIN_S)
+                await connections.disconnect()
+
+
+def _channels_session() -> aiohttp.ClientSession:
+    # Idle connections end before the channel ends them, so that none is used while it dies.
+    connector = aiohttp.TCPConnector(limit=200, keepalive_timeout=15)
+    return aiohttp.ClientSession(
+        connector=connector,
+        headers={"User-Agent": f"PayOnce/{__version__}"},
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
 
 
 def hold(settings: Settings, *, worker: bool) -> list[CleanupContext]:

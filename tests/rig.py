@@ -1,15 +1,15 @@
 """The whole product on this machine for one test: gateway, worker, sandbox, a merchant, a receiver.
 
-Everything is real: the gateway serves HTTP as in production, the sandbox signs, encrypts and keeps the
-ledger that is the oracle of every test about money. `start_rig` starts one; a test that wants two
-processes starts `payonce serve` beside it, on the same database.
+Everything is real: the gateway serves HTTP as in production, the sandbox signs, encrypts and keeps
+the ledger that is the oracle of every test about money. `start_rig` starts one; a test that wants
+two processes starts `payonce serve` beside it, on the same database.
 """
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 import aiohttp
 import asyncpg
@@ -60,7 +60,6 @@ class Receiver:
         self.received: list[Received] = []
         self.refused = 0
         self._webhook = Webhook(secret)
-        self._news = asyncio.Event()
         self.app = web.Application()
         self.app.router.add_post("/webhooks", self._receive)
 
@@ -71,30 +70,32 @@ class Receiver:
             self.refused += 1
         else:
             self.received.append(msgspec.json.decode(body, type=Received))
-        self._news.set()
         return web.Response(status=self.status)
 
     async def wait_for(self, type_: str, order: OrderId) -> Received:
-        return await until(
-            lambda: next((r for r in self.received if (r.type, r.order) == (type_, order)), None)
-        )
+        def look() -> Received | None:
+            wanted = (type_, order)
+            return next((r for r in self.received if (r.type, r.order) == wanted), None)
+
+        return await until(look)
 
 
-T = msgspec.Raw
+Seen = TypeVar("Seen")
 
 
-async def until(look: Callable[[], object | Awaitable[object]], within_s: float = 10.0):  # type: ignore[no-untyped-def]  # noqa: ANN201
+async def until(
+    look: Callable[[], Seen | None | Awaitable[Seen | None]], within_s: float = 10.0
+) -> Seen:
     """Look until there is something to see; fails after `within_s`."""
     deadline = time.monotonic() + within_s
     while True:
-        seen = look()
-        if isinstance(seen, Awaitable):
-            seen = await seen
+        looked = look()
+        seen = await looked if isinstance(looked, Awaitable) else looked
         if seen:
             return seen
         if time.monotonic() > deadline:
             pytest.fail(f"nothing was seen within {within_s} s")
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)  # between two looks, not instead of one
 
 
 class Rig:
@@ -142,9 +143,7 @@ class Rig:
             now = await self.read(order)
             return now if now.state == state else None
 
-        found = await until(look, within_s)
-        assert isinstance(found, Order)
-        return found
+        return await until(look, within_s)
 
     async def control(self, call: str, **said: object) -> None:
         url = f"{self.sandbox_url}/_control/{call}"
@@ -168,7 +167,10 @@ class Rig:
         return {row["number"]: row["count"] for row in rows if row["verb"] == verb}
 
 
-StartRig = Callable[..., Awaitable[Rig]]
+class StartRig(Protocol):
+    """Start a rig, with its worker or without, and with other settings."""
+
+    async def __call__(self, *, worker: bool = False, **changes: object) -> Rig: ...
 
 
 @pytest.fixture(scope="session")

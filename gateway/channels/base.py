@@ -1,8 +1,9 @@
 """The Channel protocol: what every adapter promises, and the typed answers that it gives.
 
-`create` and `refund` are idempotent by our number. `read` verifies, then translates, with no I/O. A verb
-raises `ChannelUnavailable` when nothing is known of what the channel did, and `ChannelRefused` when it
-said no; an answer whose signature fails is *unavailable*. No verb retries: whoever calls decides that.
+`create` and `refund` are idempotent by our number. `read` verifies, then translates, with no I/O. A
+verb raises `ChannelUnavailable` when nothing is known of what the channel did, and `ChannelRefused`
+when it said no; an answer whose signature fails is *unavailable*. No verb retries: whoever calls
+decides that.
 """
 
 from collections.abc import Mapping
@@ -36,7 +37,9 @@ class Traits(Struct, frozen=True):
 
 
 class CreateRequest(Struct, frozen=True):
-    """Everything that `create` says to the channel. It is stored, so that a repeat says the same."""
+    """Everything that `create` says to the channel. It is stored, so that a repeat says the
+    same.
+    """
 
     number: str
     product: str
@@ -90,7 +93,9 @@ class Created(Struct, frozen=True):
 
 
 class CloseResult(StrEnum):
-    """What the answer to close said. Only CLOSED is believed; all others are followed by a query."""
+    """What the answer to close said. Only CLOSED is believed; all others are followed by a
+    query.
+    """
 
     CLOSED = "closed"
     PAID = "paid"
@@ -143,7 +148,9 @@ class Channel(Protocol):
     async def query_refund(self, number: str) -> RefundReport | None: ...
 
     def read(self, callback: Callback) -> CallbackRead:
-        """Verify, then translate. Raises BadCallback, or UnknownKey: refresh_keys, then read again."""
+        """Verify, then translate. Raises BadCallback, or UnknownKey: refresh_keys, then read
+        again.
+        """
         ...
 
     async def refresh_keys(self) -> None: ...

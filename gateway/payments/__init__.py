@@ -1,4 +1,5 @@
-"""The payment verbs, and THE ARGUMENT: why an order is never paid twice and paid money is never lost.
+"""The payment verbs, and THE ARGUMENT: why an order is never paid twice and paid money is never
+lost.
 
 Each line says how it could go wrong, what prevents it, and which test shows that. A test checks
 that every name in back-quotes exists, so this page cannot come to speak of things that are gone.
@@ -56,8 +57,9 @@ Paid money could be lost if ...
    and `test_a_wrong_amount_is_surplus_and_held`.
 12. the order service never heard of it.
    The event is committed with the fact (`gateway.db.moves.settle`), sent at once and then for days
-   (`gateway.webhooks.Webhooks.deliver_overdue`), and can be read at any time (`events_of_merchant`).
-   Shown by `test_a_webhook_is_delivered_though_the_process_died_after_the_commit`.
+   (`gateway.webhooks.Webhooks.deliver_overdue`), and can be read at any time
+   (`events_of_merchant`). Shown by
+   `test_a_webhook_is_delivered_though_the_process_died_after_the_commit`.
 13. a state was written that the rules do not know.
    It cannot commit: a trigger writes each move to the journal, and `only_legal_moves` is a foreign
    key to the moves that exist. Shown by `test_the_rules_and_the_database_allow_the_same_moves`.

@@ -49,8 +49,10 @@ from gateway.model import (
 )
 from gateway.objects import attempt_object, encode
 from gateway.payments.accounts import Account
-from gateway.payments.closing import CALL_DEADLINE_S, close_or_supersede
+from gateway.payments.calling import call
+from gateway.payments.closing import close_or_supersede
 from gateway.payments.desk import Desk
+from gateway.telemetry import APPLY_SECONDS, ATTEMPTS
 
 _WAIT_FOR_RIVAL_S: Final = 3.0
 # A little more than the deadline of the call that it covers.
@@ -141,8 +143,9 @@ async def apply_for_payment(
         return Applied(bytes(live.body), live.attempt, replayed=True)
     application = Application(desk, order_id, wish, merchant)
     try:
-        async with _renewed(desk, order_id, claim):
-            applied = await application.prepare()
+        with APPLY_SECONDS.time():
+            async with _renewed(desk, order_id, claim):
+                applied = await application.prepare()
     except BaseException:
         await desk.claims.release(order_id, claim)
         raise
@@ -367,9 +370,8 @@ class Application:
         """
         request = _decode_parameters(attempt.parameters)
         try:
-            async with asyncio.timeout(CALL_DEADLINE_S):
-                created = await taker.account.adapter.create(request)
-        except (ChannelUnavailable, TimeoutError) as error:
+            created = await call(taker.account, "create", taker.account.adapter.create(request))
+        except ChannelUnavailable as error:
             await self._end_lease(attempt)
             raise ChannelDown from error
         except ChannelRefused as refusal:
@@ -389,10 +391,10 @@ class Application:
         return await self._accept(attempt, taker, created, version)
 
     async def _query_spent(self, attempt: Attempt, taker: Taker) -> None:
+        account = taker.account
         try:
-            async with asyncio.timeout(CALL_DEADLINE_S):
-                report = await taker.account.adapter.query(attempt.number)
-        except (ChannelUnavailable, ChannelRefused, TimeoutError) as error:
+            report = await call(account, "query", account.adapter.query(attempt.number))
+        except ChannelUnavailable as error:
             raise ChannelDown from error
         settled = await self._desk.settle(report)
         self._spent |= {attempt.id}
@@ -450,6 +452,7 @@ class Application:
         version: int,
         ask_in_s: float,
     ) -> Applied | None:
+        ATTEMPTS.labels(channel=attempt.channel, state=AttemptState.PAYING.value).inc()
         if accepted.superseded:
             return None
         self._desk.errands.run(self._desk.claims.tell_pages(self._order_id, version))

@@ -14,11 +14,12 @@ from redis.exceptions import RedisError
 from gateway import jobs
 from gateway.db import attempts, orders
 from gateway.db.attempts import Asking
-from gateway.errors import ChannelRefused, ChannelUnavailable
+from gateway.errors import ChannelUnavailable
 from gateway.ids import AttemptId
 from gateway.model import Attempt
 from gateway.payments.accounts import Account
-from gateway.payments.closing import CALL_DEADLINE_S, end_at_channel
+from gateway.payments.calling import call
+from gateway.payments.closing import end_at_channel
 from gateway.payments.desk import Desk
 from gateway.telemetry import ASKS, log
 
@@ -72,11 +73,10 @@ async def _query(desk: Desk, account: Account, number: str) -> Attempt | None:
     """Query and settle; None: nothing is known."""
     channel = account.adapter.traits.channel
     try:
-        async with asyncio.timeout(CALL_DEADLINE_S):
-            report = await account.adapter.query(number)
-    except (ChannelUnavailable, ChannelRefused, TimeoutError) as error:
+        report = await call(account, "query", account.adapter.query(number))
+    except ChannelUnavailable as error:
         ASKS.labels(channel=channel, result="unavailable").inc()
-        log.info("channel_did_not_answer", account=account.id, error=type(error).__name__)
+        log.info("channel_did_not_answer", account=account.id, error=str(error))
         return None
     ASKS.labels(channel=channel, result=report.outcome.value).inc()
     return (await desk.settle(report)).attempt

@@ -6,7 +6,6 @@ else is followed by a query, and what the query does not end stays asked about u
 paid or dead.
 """
 
-import asyncio
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -15,7 +14,6 @@ from gateway.channels.base import CloseResult
 from gateway.db import due, moves, orders
 from gateway.errors import (
     ChannelDown,
-    ChannelRefused,
     ChannelUnavailable,
     NotFound,
     OrderAlreadyPaid,
@@ -24,10 +22,10 @@ from gateway.errors import (
 from gateway.ids import OrderId
 from gateway.model import Attempt, ChannelReport, Order, OrderState, Outcome, Source
 from gateway.payments import announcing
+from gateway.payments.calling import call
 from gateway.payments.desk import Desk
 from gateway.payments.settle import Settled
 
-CALL_DEADLINE_S: Final = 5.0
 _ROUNDS: Final = 8
 _EXPIRY_LEASE_S: Final = 30.0
 
@@ -48,17 +46,15 @@ async def end_at_channel(desk: Desk, attempt: Attempt) -> tuple[Ending, Settled 
     if account is None:
         return Ending.UNKNOWN, None
     try:
-        async with asyncio.timeout(CALL_DEADLINE_S):
-            closed = await account.adapter.close(attempt.number)
-    except (ChannelUnavailable, ChannelRefused, TimeoutError):
+        closed = await call(account, "close", account.adapter.close(attempt.number))
+    except ChannelUnavailable:
         closed = CloseResult.UNKNOWN
     if closed is CloseResult.CLOSED:
         report = ChannelReport(account.id, attempt.number, Outcome.CLOSED, Source.CLOSE)
     else:
         try:
-            async with asyncio.timeout(CALL_DEADLINE_S):
-                report = await account.adapter.query(attempt.number)
-        except (ChannelUnavailable, ChannelRefused, TimeoutError):
+            report = await call(account, "query", account.adapter.query(attempt.number))
+        except ChannelUnavailable:
             return Ending.UNKNOWN, None
     settled = await desk.settle(report)
     if not settled.attempt.state.live:

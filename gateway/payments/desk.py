@@ -13,7 +13,7 @@ from gateway.model import ChannelReport, Evidence
 from gateway.payments.accounts import Accounts
 from gateway.payments.settle import Settled, settle
 from gateway.settings import Settings
-from gateway.telemetry import log
+from gateway.telemetry import ATTEMPTS, SETTLE_SECONDS, log
 from gateway.webhooks import Webhooks
 
 
@@ -55,9 +55,12 @@ class Desk(Struct, frozen=True):
 
     async def settle(self, report: ChannelReport, evidence: Evidence | None = None) -> Settled:
         """Settle a report; what follows from it is begun before this returns, not finished."""
-        settled = await settle(
-            self.pool, report, self.settings.base_url, evidence, self.claims.hush
-        )
+        with SETTLE_SECONDS.time():
+            settled = await settle(
+                self.pool, report, self.settings.base_url, evidence, self.claims.hush
+            )
         if settled.moved:
+            attempt = settled.attempt
+            ATTEMPTS.labels(channel=attempt.channel, state=attempt.state.value).inc()
             self.errands.run(self.after.settled(settled.order))
         return settled

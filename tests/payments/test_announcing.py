@@ -1,4 +1,6 @@
-"""Telling the order service: at once, then for days, never other bytes, and a log that skips nothing."""
+"""Telling the order service: at once, then for days, never other bytes, and a log that skips
+nothing.
+"""
 
 import asyncio
 from datetime import timedelta
@@ -7,6 +9,7 @@ import asyncpg
 import pytest
 
 from gateway.db import events, orders
+from gateway.db.orders import Connection
 from gateway.ids import EventId
 from gateway.model import Order, OrderState
 from gateway.payments.closing import close_order
@@ -89,7 +92,12 @@ async def test_a_private_notify_url_is_not_called_unless_allowed(start_rig: Star
     order = await rig.order()
     number = number_in((await rig.apply(order)).body)
     await settle(rig.desk.pool, paid(number), rig.url)
-    for url in ("http://127.0.0.1:1/", "http://localhost:1/", "http://[::1]:1/", "http://0x7f.1:1/"):
+    for url in (
+        "http://127.0.0.1:1/",
+        "http://localhost:1/",
+        "http://[::1]:1/",
+        "http://0x7f.1:1/",
+    ):
         await rig.desk.pool.execute("UPDATE events SET url = $1", url)
         await deliver_overdue(rig)
         error = await rig.desk.pool.fetchval("SELECT last_error FROM events")
@@ -104,7 +112,7 @@ async def test_the_log_gives_positions_in_commit_order_and_skips_no_late_commit(
     pool = rig.desk.pool
     first, second, third = await pool.fetch("DELETE FROM events RETURNING *")
 
-    async def put(conn: asyncpg.Connection | asyncpg.Pool, row: asyncpg.Record) -> None:
+    async def put(conn: Connection | asyncpg.Pool, row: asyncpg.Record) -> None:
         await conn.execute(
             "INSERT INTO events SELECT (jsonb_populate_record(NULL::events, $1::jsonb)).*",
             await pool.fetchval("SELECT to_jsonb($1::events)", row),

@@ -30,7 +30,9 @@ async def test_every_name_in_the_argument_exists(pool: asyncpg.Pool) -> None:
     tests = {
         name
         for file in TESTS.rglob("test_*.py")
-        for name in re.findall(r"^async def (test_\w+)|^def (test_\w+)", file.read_text(), re.M)
+        for name in re.findall(
+            r"^async def (test_\w+)|^def (test_\w+)", file.read_text(), re.MULTILINE
+        )
         for name in name
         if name
     }

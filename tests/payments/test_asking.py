@@ -192,5 +192,3 @@ async def test_an_attempt_whose_answer_to_create_was_lost_is_asked_about(rig: Ri
     await make_due(rig)
     await ask_overdue(rig.desk, 10)
     assert (await rig.read(order)).state is OrderState.PAID
-
-

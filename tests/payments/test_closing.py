@@ -1,4 +1,6 @@
-"""Closing orders: by their merchant, and when their time is over; the channel is asked and closed first."""
+"""Closing orders: by their merchant, and when their time is over; the channel is asked and closed
+first.
+"""
 
 import pytest
 

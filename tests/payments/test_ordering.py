@@ -70,7 +70,12 @@ async def test_without_the_window_ten_purchases_at_once_open_ten_orders(
 
 @pytest.mark.parametrize(
     "change",
-    [{"allow_duplicate": True}, {"buyer_id": "b2"}, {"buyer_id": None}, {"items": '[{"sku": "x"}]'}],
+    [
+        {"allow_duplicate": True},
+        {"buyer_id": "b2"},
+        {"buyer_id": None},
+        {"items": '[{"sku": "x"}]'},
+    ],
 )
 async def test_what_is_not_the_same_purchase_is_let_through(
     rig: Rig, change: dict[str, object]

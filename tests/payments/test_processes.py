@@ -21,7 +21,9 @@ CODE = Path(__file__).parents[2]
 
 @asynccontextmanager
 async def serving_too(rig: Rig) -> AsyncIterator[str]:
-    """Run `payonce serve` as a process of its own, on the rig's database and Redis; yield its URL."""
+    """Run `payonce serve` as a process of its own, on the rig's database and Redis; yield its
+    URL.
+    """
     port = unused_port()
     settings = rig.settings
     assert settings.database_url is not None

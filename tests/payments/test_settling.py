@@ -7,12 +7,20 @@ import msgspec
 import pytest
 
 from gateway.db import moves
-from gateway.model import AttemptState, ChannelReport, Order, OrderState, Outcome, RefundState, Source
+from gateway.model import (
+    AttemptState,
+    ChannelReport,
+    Order,
+    OrderState,
+    Outcome,
+    RefundState,
+    Source,
+)
 from gateway.money import Money
 from gateway.payments.closing import close_order
 from gateway.payments.settle import UnknownNumber, settle
-from workers.sweep import settle_unknown
 from tests.rig import ACCOUNT, H5, MERCHANT, PRICE, Rig, StartRig, until
+from workers.sweep import settle_unknown
 
 
 def paid(number: str, ref: str = "ref-1", amount: int = PRICE) -> ChannelReport:
@@ -169,6 +177,12 @@ async def test_a_report_for_an_unknown_number_is_an_error_of_its_own(rig: Rig) -
         await rig.desk.settle(paid("nobody"))
 
 
+REFUND_OF_THE_WINNER = """
+    INSERT INTO refunds (id, order_id, attempt_id, reason, number, amount, currency, state)
+    SELECT 'ref_1', order_id, id, 'surplus', 'r1', 1, 'CNY', 'ready' FROM attempts
+"""
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -176,8 +190,7 @@ async def test_a_report_for_an_unknown_number_is_an_error_of_its_own(rig: Rig) -
         "UPDATE attempts SET state = 'closed' WHERE state = 'captured'",
         "UPDATE orders SET state = 'open', paid_attempt = NULL, paid_at = NULL",
         "UPDATE attempts SET received_amount = 1 WHERE state = 'captured'",
-        "INSERT INTO refunds (id, order_id, attempt_id, reason, number, amount, currency, state) "
-        "SELECT 'ref_1', order_id, id, 'surplus', 'r1', 1, 'CNY', 'ready' FROM attempts",
+        REFUND_OF_THE_WINNER,
     ],
 )
 async def test_the_database_refuses_what_the_rules_do_not_know(rig: Rig, statement: str) -> None:

@@ -1,0 +1,43 @@
+"""Calling a channel: one deadline, one measure, and two ways to fail.
+
+Every verb that waits for a channel calls it through here, and holds no database connection
+meanwhile.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from typing import Final, TypeVar
+
+from gateway.errors import ChannelRefused, ChannelUnavailable
+from gateway.payments.accounts import Account
+from gateway.telemetry import CHANNEL_CALL_SECONDS, span
+
+DEADLINE_S: Final = 5.0
+
+Answer = TypeVar("Answer")
+
+
+async def call(account: Account, verb: str, answer: Awaitable[Answer]) -> Answer:
+    """Wait for the channel's answer; one that is late is none.
+
+    Raises ChannelUnavailable (nothing is known) and, for `create` and `refund`, ChannelRefused.
+    """
+    began = time.perf_counter()
+    channel = account.adapter.traits.channel
+    result = "unavailable"
+    try:
+        with span(f"channel.{verb}", channel=channel, account=account.id):
+            async with asyncio.timeout(DEADLINE_S):
+                answered = await answer
+        result = "answered"
+    except ChannelRefused:
+        result = "refused"
+        raise
+    except TimeoutError as error:
+        raise ChannelUnavailable(f"no answer within {DEADLINE_S:g} s") from error
+    finally:
+        CHANNEL_CALL_SECONDS.labels(channel=channel, verb=verb, result=result).observe(
+            time.perf_counter() - began
+        )
+    return answered
