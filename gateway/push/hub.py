@@ -52,25 +52,31 @@ _USUAL_PACE: Final = Pace()
 class Watch:
     """One watcher of one order, woken whenever there may be something newer than it has seen."""
 
-    __slots__ = ("_hub", "_woken", "order_id", "seen")
+    __slots__ = ("_hub", "_waiting", "_woken", "order_id", "seen")
 
     def __init__(self, hub: "Hub", order_id: OrderId) -> None:
         self.order_id = order_id
         self.seen = 0
         self._hub = hub
-        self._woken = asyncio.Event()
+        self._woken = False
+        self._waiting: asyncio.Future[None] | None = None  # a tenth of an asyncio.Event
 
     def wake(self) -> None:
-        self._woken.set()
+        self._woken = True
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     async def changed(self, timeout_s: float | None = None) -> bool:
         """Wait for a wake; False when `timeout_s` is over first, or when the process stops."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._woken.wait()
-        woken = self._woken.is_set() and not self._hub.stopping
-        self._woken.clear()
-        return woken
+        if not self._woken:
+            self._waiting = asyncio.get_running_loop().create_future()
+            if timeout_s is None:
+                await self._waiting
+            else:
+                await asyncio.wait([self._waiting], timeout=timeout_s)
+            self._waiting = None
+        woken, self._woken = self._woken, False
+        return woken and not self._hub.stopping
 
     async def read(self) -> Reading:
         """Read the order and the database's clock. What commits from here on wakes this watch.

@@ -112,11 +112,7 @@ async def _speak(desk: Desk, hub: Hub, watch: Watch, socket: OpenSocket) -> None
     sent = 0
     try:
         while True:
-            order, now = await watch.read()
-            if order.version > sent:
-                text = encode(await snapshot_of(desk, order, now))
-                await socket.send(text, hub.pace.slow_reader_s)
-                sent = order.version
+            sent = await _tell(desk, hub, watch, socket, sent)
             if not await watch.changed():
                 await socket.response.close(code=WSCloseCode.GOING_AWAY)
                 return
@@ -125,6 +121,18 @@ async def _speak(desk: Desk, hub: Hub, watch: Watch, socket: OpenSocket) -> None
     except Exception as error:  # noqa: BLE001 - problem_of logs what nobody expected
         problem_of(error)
         await socket.response.close(code=WSCloseCode.TRY_AGAIN_LATER)
+
+
+async def _tell(desk: Desk, hub: Hub, watch: Watch, socket: OpenSocket, sent: int) -> int:
+    """Send the snapshot if it is newer than `sent`; returns the version that was sent last.
+
+    It is a function of its own so that an idle socket keeps nothing of what it sent.
+    """
+    order, now = await watch.read()
+    if order.version > sent:
+        text = encode(await snapshot_of(desk, order, now))
+        await socket.send(text, hub.pace.slow_reader_s)
+    return max(sent, order.version)
 
 
 def _etag(shown: Snapshot) -> str:
