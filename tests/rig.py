@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar, overload
 
 import aiohttp
 import asyncpg
@@ -83,9 +83,11 @@ class Receiver:
 Seen = TypeVar("Seen")
 
 
-async def until(
-    look: Callable[[], Seen | None | Awaitable[Seen | None]], within_s: float = 10.0
-) -> Seen:
+@overload
+async def until(look: Callable[[], Awaitable[Seen | None]], within_s: float = 10.0) -> Seen: ...
+@overload
+async def until(look: Callable[[], Seen | None], within_s: float = 10.0) -> Seen: ...
+async def until(look: Callable[[], object], within_s: float = 10.0) -> object:
     """Look until there is something to see; fails after `within_s`."""
     deadline = time.monotonic() + within_s
     while True:

@@ -61,7 +61,8 @@ async def test_two_workers_send_a_webhook_once(rig: Rig) -> None:
     order = await rig.order()
     number = number_in((await rig.apply(order)).body)
     await settle(rig.desk.pool, paid(number), rig.url)
-    await asyncio.gather(*(deliver_overdue(rig) for _ in range(4)))
+    await rig.desk.pool.execute("UPDATE events SET deliver_at = now()")
+    await asyncio.gather(*(rig.desk.webhooks.deliver_overdue(10) for _ in range(4)))
     assert len(rig.receiver.received) == 1
 
 
@@ -112,7 +113,7 @@ async def test_the_log_gives_positions_in_commit_order_and_skips_no_late_commit(
     pool = rig.desk.pool
     first, second, third = await pool.fetch("DELETE FROM events RETURNING *")
 
-    async def put(conn: Connection | asyncpg.Pool, row: asyncpg.Record) -> None:
+    async def put(conn: "Connection | asyncpg.Pool[asyncpg.Record]", row: asyncpg.Record) -> None:
         await conn.execute(
             "INSERT INTO events SELECT (jsonb_populate_record(NULL::events, $1::jsonb)).*",
             await pool.fetchval("SELECT to_jsonb($1::events)", row),
