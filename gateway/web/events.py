@@ -7,12 +7,13 @@ from aiohttp import web
 from msgspec import Struct
 
 from gateway.db import events
+from gateway.errors import NotFound
 from gateway.ids import EventId
 from gateway.objects import encode
 from gateway.web.bodies import EventsQuery, NothingBody
 from gateway.web.calls import Reply
 from gateway.web.replies import Redelivery
-from gateway.web.wire import Shape, connection, event_id, no_such, read_nothing, send
+from gateway.web.wire import Shape, connection, event_id, read_nothing, send
 
 _EVENTS: Final = Shape(EventsQuery)
 _NOTHING: Final = Shape(NothingBody)
@@ -47,5 +48,5 @@ async def redeliver(request: web.Request, merchant: str) -> Reply:
     async with connection(request) as conn:
         due = await events.redeliver(conn, merchant, event)
     if not due:
-        raise no_such("event")
+        raise NotFound("There is no event with that id at your account that goes to a URL.")
     return Reply(202, encode(Redelivery(event)))

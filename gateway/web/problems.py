@@ -71,14 +71,17 @@ def problem_of(error: Exception) -> Problem:
         case web.HTTPException():
             return _refused_by_the_server(error)
         case asyncpg.InterfaceError() if not isinstance(error, ValueError):
-            log.warning("database_unavailable", error=type(error).__name__)
-            return ServiceUnavailable()  # the pool or the connection is closing
+            return _unavailable(error)  # the pool or the connection is closing
         case _ if isinstance(error, _PASSING):
-            log.warning("database_unavailable", error=type(error).__name__)
-            return ServiceUnavailable()
+            return _unavailable(error)
         case _:
             log.error("unexpected_error", exc_info=error)
             return InternalError()
+
+
+def _unavailable(error: Exception) -> Problem:
+    log.warning("database_unavailable", error=f"{type(error).__name__}: {error}")
+    return ServiceUnavailable()
 
 
 def _refused_by_the_server(error: web.HTTPException) -> Problem:
