@@ -7,6 +7,7 @@ from typing import Final
 from msgspec import Struct
 from playwright.async_api import Browser, BrowserContext, Page, Request, Response, expect
 
+from tests.e2e.checkout import WATCH, turns
 from tests.e2e.eye import read_code
 from tests.e2e.program import REPOSITORY, Ready
 
@@ -15,13 +16,6 @@ _IPHONE: Final = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 "
     "(KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1"
 )
-# Notes when the page turns to paid, by the clock that the ledger and the orders go by too.
-_WATCH: Final = """
-new MutationObserver(() => {
-  if (window.paidAt || !document.querySelector('#checkout[data-kind="paid"]')) return;
-  window.paidAt = Date.now() / 1000;
-}).observe(document, { subtree: true, childList: true });
-"""
 
 
 class Words(Struct, frozen=True):
@@ -66,7 +60,7 @@ class Buyer:
         await expect(page.locator("#cart .total")).to_be_visible()
         await self.picture(page, "cart")
         await page.get_by_role("button", name=self.words.check_out).click()
-        await expect(page.locator("#checkout")).to_have_attribute("data-kind", "choose")
+        await turns(page, "choose")
         await self.picture(page, "checkout")
         return page
 
@@ -94,6 +88,14 @@ class Buyer:
         await expect(page.locator(".result.paid")).to_be_visible()
         await self.picture(page, "receipt")
 
+    async def open_wallet_by_link(self, page: Page) -> None:
+        """Without scripts the button posts a form, and the page that follows has the link."""
+        await page.locator("[data-apply] button").first.click()
+        await turns(page, "open")
+        await self.picture(page, "open")
+        await page.locator(".actions a").first.click()
+        await page.wait_for_url(f"{self._ready.sandbox_url}/**")
+
     async def confirm(self, page: Page) -> None:
         """Confirm the payment that the wallet shows."""
         await expect(page.locator(".slip")).to_be_visible()
@@ -105,6 +107,16 @@ class Buyer:
         await page.wait_for_url(f"{self._ready.shop_url}/orders/*")
         await expect(page.get_by_role("status")).to_contain_text(self.words.awaiting_shipment)
         await self.picture(page, "shipment")
+
+    async def refuse_sockets(self) -> None:
+        """Be where sockets do not pass."""
+        await self._context.route_web_socket("**/ws", lambda socket: socket.close())
+
+    def forgive(self, said: str) -> None:
+        """Strike out complaints that had to come; there must have been some."""
+        kept = [complaint for complaint in self.complaints if said not in complaint]
+        assert len(kept) < len(self.complaints)
+        self.complaints = kept
 
     async def picture(self, page: Page, what: str) -> None:
         """Keep a picture of the whole page; nothing on it is wider than the screen."""
@@ -163,20 +175,10 @@ async def buyer_on_phone(
 async def _buyer(context: BrowserContext, buyer: Buyer) -> AsyncIterator[Buyer]:
     PICTURES.mkdir(parents=True, exist_ok=True)
     (PICTURES.parent / ".gitignore").write_text("*\n")
-    await context.add_init_script(_WATCH)
+    await context.add_init_script(WATCH)
     async with context:
         yield buyer
         assert buyer.complaints == []
-
-
-async def turns_to_paid(page: Page, within_s: float) -> float:
-    """Wait until the page says that it is paid; return when it did, in seconds since 1970."""
-    await expect(page.locator("#checkout")).to_have_attribute(
-        "data-kind", "paid", timeout=within_s * 1000
-    )
-    paid_at = await page.evaluate("window.paidAt")
-    assert isinstance(paid_at, float)
-    return paid_at
 
 
 async def expect_no_sideways_scroll(page: Page) -> None:

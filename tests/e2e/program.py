@@ -5,12 +5,14 @@ The tests share nothing with it but the command line, the ready file and HTTP.
 
 import asyncio
 import os
+import random
 import signal
+import socket
 import sys
 import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -33,50 +35,53 @@ class Ready(Struct, frozen=True):
 
 
 class Program:
-    """One run of `payonce up` that has become ready. What it said and logged is in `log`."""
+    """One run of `payonce up`. What it said and logged is in `log`, across runs on one folder."""
 
-    def __init__(self, process: Process, ready: Ready, ready_after_s: float, log: Path) -> None:
-        self.ready = ready
-        self.ready_after_s = ready_after_s
+    ready: Ready
+    ready_after_s: float
+
+    def __init__(self, data: Path, log: Path, process: Process) -> None:
+        self.data = data
         self.log = log
         self._process = process
 
     @classmethod
-    async def start(cls, data: Path, port: int = 0) -> Self:
+    async def start(cls, data: Path, port: int) -> Self:
         """Start it on a data folder and wait until it says that it is ready."""
-        ready_file = data.with_name(data.name + ".ready.json")
+        ready_file, log = data.with_name(f"{data.name}.ready"), data.with_name(f"{data.name}.log")
         ready_file.unlink(missing_ok=True)
-        log = data.with_name(data.name + ".log")
         began = time.monotonic()
-        process = await begin(data, log, "--port", str(port), "--ready-file", str(ready_file))
+        program = cls(
+            data,
+            log,
+            await begin(data, log, "--port", str(port), "--ready-file", str(ready_file)),
+        )
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
-                while not ready_file.exists():
-                    assert process.returncode is None, log.read_text()
+                while not program._has_written(ready_file):
                     await asyncio.sleep(LOOK_AGAIN_S)
         except BaseException:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
+            await program.kill()
             raise
-        ready_after_s = time.monotonic() - began
-        ready = msgspec.json.decode(ready_file.read_bytes(), type=Ready)
-        return cls(process, ready, ready_after_s, log)
+        program.ready_after_s = time.monotonic() - began
+        program.ready = msgspec.json.decode(ready_file.read_bytes(), type=Ready)
+        return program
+
+    def _has_written(self, file: Path) -> bool:
+        assert self._process.returncode is None, self.log.read_text()
+        return file.exists()
 
     async def stop(self) -> None:
-        """Ask it to end, as Ctrl-C does; it must end by itself, without a complaint."""
-        self._process.send_signal(signal.SIGTERM)
-        assert await self._ended() == 0, self.log.read_text()
+        """Ask it to end, as Ctrl-C does: it must end soon, and well. It may have ended before."""
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+            assert await self._ended() == 0, self.log.read_text()
 
     async def kill(self) -> None:
-        """End it as a power cut would: no time for a last word, and its servers die with it."""
-        self._process.kill()
-        assert await self._ended() == -signal.SIGKILL
-
-    async def end(self) -> None:
-        """Leave nothing running, whatever happened before."""
+        """End it as a power cut would, without time for a last word."""
         if self._process.returncode is None:
-            await self.stop()
+            self._process.kill()
+            await self._ended()
 
     async def _ended(self) -> int:
         async with asyncio.timeout(_STOP_TIMEOUT_S):
@@ -88,7 +93,6 @@ async def begin(data: Path, log: Path, *arguments: str) -> Process:
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("PAYONCE_")
     }
-    data.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "gateway", "up", "--data", str(data), *arguments),
@@ -100,10 +104,20 @@ async def begin(data: Path, log: Path, *arguments: str) -> Process:
 
 
 @asynccontextmanager
-async def running(data: Path) -> AsyncIterator[Program]:
+async def running(data: Path, port: int = 0) -> AsyncIterator[Program]:
     """Run it for as long as the block runs, unless the block ends it."""
-    program = await Program.start(data)
+    program = await Program.start(data, port)
     try:
         yield program
     finally:
-        await program.end()
+        await program.stop()
+
+
+def three_free_ports() -> int:
+    """Return a port that is free, as the two after it are, and that nobody is given by chance."""
+    while True:
+        first = random.randrange(20_000, 30_000)
+        with ExitStack() as held, suppress(OSError):
+            for port in range(first, first + 3):
+                held.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first

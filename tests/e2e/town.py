@@ -36,6 +36,7 @@ class Order(Struct, frozen=True):
     """An order as the gateway tells the merchant."""
 
     id: str
+    merchant_order_no: str
     state: str
     version: int
     attempts: tuple[Attempt, ...]
@@ -76,10 +77,18 @@ class CallbackRecord(Struct, frozen=True):
     dropped: int
 
 
-class Delivery(Struct, frozen=True):
-    """A webhook that reached the shop, and what it was answered."""
+class Event(Struct, frozen=True):
+    """A line of the merchant's event log."""
 
-    type: str | None
+    id: str
+    type: str
+    order: str
+
+
+class Delivery(Struct, frozen=True):
+    """A webhook that reached the shop, what it did there and what it was answered."""
+
+    id: str | None
     effect: str | None
     status: int | None
 
@@ -108,26 +117,20 @@ class Town:
     async def order(self, merchant_order_no: str) -> Order:
         return (await self._list(f"{self._orders}?merchant_order_no={merchant_order_no}", Order))[0]
 
-    async def open_order(self, **more: object) -> Order:
-        """Open an order that no shop knows."""
-        number = f"E2E-{next(_numbers)}"
-        order = {"merchant_order_no": number, "amount": 100, "currency": "CNY", "subject": number}
-        return await self._post(self._orders, order | more, Order)
-
     async def apply(self, order: str) -> Attempt:
         choice = {"channel": "wechat", "terminal": "pc"}
         return await self._post(f"{self._orders}/{order}/attempts", choice, Attempt)
 
-    async def paid(self, order: str) -> Order:
-        """Wait, as a merchant can, until the order is paid."""
-        version = 0
-        async with asyncio.timeout(_PATIENCE_S):
-            while True:
-                url = f"{self._orders}/{order}?version={version}&wait=15"
-                known = await self._get(url, Order)
-                if known.state == "paid":
-                    return known
-                version = known.version
+    async def close(self, order: str) -> Order:
+        return await self._post(f"{self._orders}/{order}/close", {}, Order)
+
+    async def events(self, order: str) -> list[Event]:
+        """What the merchant was told of an order."""
+        events = await self._list(f"{self.ready.gateway_url}/v1/events?limit=100", Event)
+        return [event for event in events if event.order == order]
+
+    async def redeliver(self, event: str) -> None:
+        await self._post(f"{self.ready.gateway_url}/v1/events/{event}/redeliver", {}, _Done)
 
     # The channel
 
@@ -180,8 +183,18 @@ class Town:
 
         return await until(shipped)
 
-    async def deliveries(self) -> list[Delivery]:
-        return await self._list(f"{self.ready.shop_url}/_control/received", Delivery)
+    async def deliveries(self, event: str) -> list[Delivery]:
+        """How often an event reached the shop, and how that went."""
+        url = f"{self.ready.shop_url}/_control/received"
+        return [one for one in await self._list(url, Delivery) if one.id == event]
+
+    async def heard(self, event: str) -> Delivery:
+        """Wait until the shop has taken in an event."""
+
+        async def listen() -> Delivery | None:
+            return next((one for one in await self.deliveries(event) if one.effect), None)
+
+        return await until(listen)
 
     @asynccontextmanager
     async def shop_that(self, **faults: object) -> AsyncIterator[None]:

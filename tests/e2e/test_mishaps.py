@@ -1,0 +1,152 @@
+"""What goes wrong on the way, and what the buyer sees of it: as a rule, nothing."""
+
+import asyncio
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from tests.e2e.buyer import buyer_at_pc, buyer_on_phone
+from tests.e2e.checkout import order_on, shown_after_s, turns
+from tests.e2e.conftest import Say
+from tests.e2e.eye import read_code
+from tests.e2e.town import Town
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_when_every_callback_is_lost_the_page_still_learns_by_asking(
+    browser: Browser, town: Town, say: Say
+) -> None:
+    async with (
+        town.channel_that(drop_callbacks=1),
+        buyer_at_pc(browser, town.ready, "lost-callback") as buyer,
+    ):
+        page = await buyer.order_something()
+        await buyer.show_code(page)
+        (attempt,) = (await order_on(page, town)).attempts
+        await town.pay(attempt.number)
+        await turns(page, "paid", within_s=15)
+        waited_s = await shown_after_s(page, town)
+        say(f"without callbacks the page showed the payment after {waited_s:.1f} s")
+        callback = await town.callback(attempt.number)
+        assert callback.dropped > 0
+        assert not callback.acknowledged
+
+
+async def test_where_sockets_do_not_pass_the_page_waits_for_an_answer_instead(
+    browser: Browser, town: Town, say: Say
+) -> None:
+    async with buyer_at_pc(browser, town.ready, "no-socket") as buyer:
+        await buyer.refuse_sockets()
+        page = await buyer.order_something()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        await buyer.show_code(page)
+        (attempt,) = (await order_on(page, town)).attempts
+        await town.pay(attempt.number)
+        await turns(page, "paid")
+        waited_s = await shown_after_s(page, town)
+        assert any("wait=25" in url for url in asked)
+        say(f"without sockets the page showed the payment after {waited_s:.3f} s")
+        assert waited_s < 1
+
+
+async def test_two_tabs_and_quick_fingers_make_one_payment(browser: Browser, town: Town) -> None:
+    async with buyer_at_pc(browser, town.ready, "two-tabs") as buyer:
+        first = await buyer.order_something()
+        second = await buyer.open(first.url)
+        await asyncio.gather(
+            first.locator("[data-apply] button").dblclick(),
+            second.locator("[data-apply] button").dblclick(),
+        )
+        await turns(first, "scan")
+        await turns(second, "scan")
+        codes = {
+            await read_code(await tab.locator(".code").screenshot()) for tab in (first, second)
+        }
+        assert len(codes) == 1
+        (attempt,) = (await order_on(first, town)).attempts
+        assert (await town.calls(attempt.number))["create"] == 1
+        await town.pay(attempt.number)
+        await turns(first, "paid")
+        await turns(second, "paid")
+
+
+async def test_going_back_to_the_checkout_shows_that_it_is_paid(
+    browser: Browser, town: Town
+) -> None:
+    async with buyer_on_phone(browser, town.ready, "back") as buyer:
+        page = await buyer.order_something()
+        checkout = page.url
+        await buyer.open_wallet(page)
+        await buyer.confirm(page)
+        await turns(page, "paid")
+        await page.locator("[data-return]").click()
+        await buyer.back_at_the_shop(page)
+        await page.go_back()  # to where the wallet sent them
+        await turns(page, "paid")
+        await page.go_back()
+        await expect(page.locator(".result.paid")).to_be_visible()
+        await buyer.picture(page, "wallet")
+        await page.go_back()
+        assert page.url == checkout
+        await turns(page, "paid")
+        await buyer.picture(page, "checkout")
+        (attempt,) = (await order_on(page, town)).attempts
+        assert (await town.ledger())[attempt.number].captured == 128_00
+
+
+async def test_a_buyer_who_leaves_the_wallet_unpaid_can_go_there_again(
+    browser: Browser, town: Town
+) -> None:
+    async with buyer_on_phone(browser, town.ready, "left-wallet") as buyer:
+        page = await buyer.order_something()
+        await buyer.open_wallet(page)
+        await page.locator("form a").click()
+        await turns(page, "open")
+        await buyer.picture(page, "not paid yet")
+        await page.locator(".actions a").first.click()
+        await buyer.confirm(page)
+        await turns(page, "paid")
+        (attempt,) = (await order_on(page, town)).attempts
+        assert attempt.state == "captured"
+
+
+async def test_a_channel_that_loses_its_answer_is_asked_for_the_same_payment_again(
+    browser: Browser, town: Town
+) -> None:
+    lost = {"verb": "create", "after_executing": True, "times": 1}
+    async with (
+        town.channel_that(lose_answer=lost),
+        buyer_at_pc(browser, town.ready, "lost-answer") as buyer,
+    ):
+        page = await buyer.order_something()
+        await buyer.show_code(page)
+        (attempt,) = (await order_on(page, town)).attempts
+        assert (await town.calls(attempt.number))["create"] == 2
+        buyer.forgive("503")
+
+
+async def test_an_order_that_the_merchant_closes_turns_the_page(
+    browser: Browser, town: Town
+) -> None:
+    async with buyer_at_pc(browser, town.ready, "closed") as buyer:
+        page = await buyer.order_something()
+        await buyer.show_code(page)
+        await town.close((await order_on(page, town)).id)
+        await turns(page, "closed")
+        await buyer.picture(page, "closed")
+
+
+async def test_a_shop_that_is_deaf_to_webhooks_ships_all_the_same_and_once(town: Town) -> None:
+    async with town.shop_that(answer_status=500):
+        order = await town.place_order()
+        await town.pay((await town.apply(order.payonce_order)).number)
+        shipped = await town.awaiting_shipment(order.no)
+    assert shipped.paid_times == 1
+    (event,) = await town.events(order.payonce_order)
+    assert {one.status for one in await town.deliveries(event.id)} == {500}
+    await town.redeliver(event.id)
+    heard = await town.heard(event.id)
+    assert heard.effect == "stale"
+    assert (await town.shop_order(order.no)).paid_times == 1
