@@ -1,5 +1,6 @@
 """Setting up merchants, their keys and their channel accounts: what the commands write."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -15,7 +16,16 @@ from gateway.secrets import Cipher, hash_api_key
 
 # Kept encrypted; everything else of an account is kept as it is, so that operators can read it.
 _SECRET_SETTINGS: Final = frozenset({"merchant_key", "apiv3_key"})
+# They stand in callback URLs.
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ALL_TERMINALS: Final = tuple(terminal.value for terminal in Terminal)
+
+
+def _must_be_an_id(field: str, said: str) -> None:
+    if not _ID.fullmatch(said):
+        raise ConfigurationError(
+            f"{field}: {said!r} is not 1 to 64 letters, digits, dots, underscores and dashes"
+        )
 
 
 async def add_merchant(
@@ -27,6 +37,7 @@ async def add_merchant(
     webhook_secret: str,
 ) -> None:
     """Add a merchant, or change the name and the default notify URL of the one that is there."""
+    _must_be_an_id("merchant", merchant)
     await merchants.put(conn, merchant, name, notify_url, cipher.encrypt([webhook_secret]))
 
 
@@ -50,6 +61,7 @@ async def add_channel(
 
     Raises ConfigurationError naming the setting that is wrong, and writes nothing then.
     """
+    _must_be_an_id("id", account)
     if kind not in MAKERS:
         raise ConfigurationError(f"kind: {kind!r} is not one of {', '.join(sorted(MAKERS))}")
     if unknown := set(terminals) - set(_ALL_TERMINALS):

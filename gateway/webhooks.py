@@ -28,6 +28,7 @@ from gateway.errors import ConfigurationError
 from gateway.ids import EventId
 from gateway.secrets import Cipher
 from gateway.telemetry import WEBHOOKS, log
+from gateway.together import together
 
 SYNC_TRIES: Final = 3
 _SYNC_PAUSE_S: Final = 0.5
@@ -115,8 +116,7 @@ class Webhooks:
         """Send what is overdue, whoever lost it; returns how many were claimed."""
         async with self._pool.acquire() as conn:
             claimed = await events.claim_overdue(conn, limit, _LEASE_S)
-        await asyncio.gather(*(self.send_claimed(delivery, 1) for delivery in claimed))
-        return len(claimed)
+        return await together("deliver", (self.send_claimed(each, 1) for each in claimed))
 
     async def send_claimed(self, delivery: Delivery, at_once: int) -> None:
         failed: Failed | None = None

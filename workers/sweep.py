@@ -15,7 +15,7 @@ import asyncpg
 import msgspec
 
 from gateway.channels.base import Callback
-from gateway.db import attempts, due, events
+from gateway.db import attempts, due, events, idempotency
 from gateway.db.due import UnknownCallback
 from gateway.errors import PayOnceError
 from gateway.model import ChannelReport, Evidence
@@ -24,6 +24,7 @@ from gateway.payments.closing import expire_due
 from gateway.payments.desk import Desk
 from gateway.payments.settle import UnknownNumber
 from gateway.telemetry import NEEDS_ATTENTION, log
+from gateway.together import together
 
 _BATCH: Final = 50
 _NUMBER_EVERY_S: Final = 0.25
@@ -63,14 +64,7 @@ async def settle_unknown(desk: Desk) -> int:
     """
     async with desk.pool.acquire() as conn:
         claimed = await due.claim_unknown_callbacks(conn, _BATCH)
-    for kept in claimed:
-        try:
-            await _settle_kept(desk, kept)
-        except UnknownNumber:
-            log.info("callback_still_unknown", account=kept.account)
-        except PayOnceError as error:
-            log.warning("kept_callback_failed", account=kept.account, error=str(error))
-    return len(claimed)
+    return await together("settle", (_settle_kept(desk, kept) for kept in claimed))
 
 
 async def _settle_kept(desk: Desk, kept: UnknownCallback) -> None:
@@ -84,7 +78,10 @@ async def _settle_kept(desk: Desk, kept: UnknownCallback) -> None:
         evidence = Evidence(
             kept.account, kept.notification_id, kept.number, kept.headers, kept.body
         )
-        await desk.settle(report, evidence)
+        try:
+            await desk.settle(report, evidence)
+        except UnknownNumber:
+            log.info("callback_still_unknown", account=kept.account)
 
 
 async def _number(desk: Desk) -> int:
@@ -95,6 +92,6 @@ async def _number(desk: Desk) -> int:
 
 async def _tidy(desk: Desk) -> int:
     async with desk.pool.acquire() as conn:
-        await due.forget_idempotency_keys(conn, 1000)
+        await idempotency.forget_old(conn, 1000)
         NEEDS_ATTENTION.set(await attempts.count_needing_attention(conn))
     return 0

@@ -30,11 +30,6 @@ _CLAIM_UNKNOWN_CALLBACKS: Final = """
     WHERE c.id = due.id
     RETURNING c.account, c.notification_id, c.number, c.headers, c.body, c.received_at
 """
-_FORGET_IDEMPOTENCY_KEYS: Final = """
-    DELETE FROM idempotency_keys WHERE ctid IN (
-        SELECT ctid FROM idempotency_keys WHERE created_at < now() - interval '24 hours' LIMIT $1
-    )
-"""
 
 
 class UnknownCallback(Struct, frozen=True):
@@ -56,7 +51,3 @@ async def claim_expired(conn: Connection, limit: int, lease_s: float) -> list[Or
 async def claim_unknown_callbacks(conn: Connection, limit: int) -> list[UnknownCallback]:
     """Claim kept callbacks to be tried again; after 24 hours they wait for a person instead."""
     return [UnknownCallback(*row) for row in await conn.fetch(_CLAIM_UNKNOWN_CALLBACKS, limit)]
-
-
-async def forget_idempotency_keys(conn: Connection, limit: int) -> None:
-    await conn.execute(_FORGET_IDEMPOTENCY_KEYS, limit)

@@ -52,7 +52,7 @@ from gateway.payments.accounts import Account
 from gateway.payments.calling import call
 from gateway.payments.closing import close_or_supersede
 from gateway.payments.desk import Desk
-from gateway.telemetry import APPLY_SECONDS, ATTEMPTS
+from gateway.telemetry import APPLY_SECONDS, ATTEMPTS, DUPLICATES_PREVENTED, log
 
 _WAIT_FOR_RIVAL_S: Final = 3.0
 # A little more than the deadline of the call that it covers.
@@ -140,6 +140,7 @@ async def apply_for_payment(
     if claim.said is Said.LIVE:
         live = _decode_live(claim.body)
         _must_be_theirs(merchant, live.merchant, order_id)
+        DUPLICATES_PREVENTED.labels(kind="attempt").inc()
         return Applied(bytes(live.body), live.attempt, replayed=True)
     application = Application(desk, order_id, wish, merchant)
     try:
@@ -453,6 +454,7 @@ class Application:
         ask_in_s: float,
     ) -> Applied | None:
         ATTEMPTS.labels(channel=attempt.channel, state=AttemptState.PAYING.value).inc()
+        log.info("attempt_paying", order=attempt.order_id, attempt=attempt.id)
         if accepted.superseded:
             return None
         self._desk.errands.run(self._desk.claims.tell_pages(self._order_id, version))

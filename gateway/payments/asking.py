@@ -5,7 +5,6 @@ the `asks` that it was made for, so that it does nothing once the row has moved 
 what is overdue, with no lower bound in time: a worker that was down for a day loses nothing.
 """
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -22,6 +21,7 @@ from gateway.payments.calling import call
 from gateway.payments.closing import end_at_channel
 from gateway.payments.desk import Desk
 from gateway.telemetry import ASKS, log
+from gateway.together import together
 
 # Longer than a query and a close with their deadlines: nobody else asks meanwhile, and a worker
 # that died in the middle is made up for soon.
@@ -40,8 +40,7 @@ async def ask_overdue(desk: Desk, limit: int) -> int:
     """Ask about what is overdue; returns how many were claimed."""
     async with desk.pool.acquire() as conn:
         claimed = await attempts.claim_overdue_asks(conn, limit, _LEASE_S)
-    await asyncio.gather(*(_ask_claimed(desk, asking) for asking in claimed))
-    return len(claimed)
+    return await together("ask", (_ask_claimed(desk, asking) for asking in claimed))
 
 
 async def ask_once(desk: Desk, attempt_id: AttemptId) -> None:

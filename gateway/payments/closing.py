@@ -25,6 +25,7 @@ from gateway.payments import announcing
 from gateway.payments.calling import call
 from gateway.payments.desk import Desk
 from gateway.payments.settle import Settled
+from gateway.together import together
 
 _ROUNDS: Final = 8
 _EXPIRY_LEASE_S: Final = 30.0
@@ -109,14 +110,16 @@ async def expire_due(desk: Desk, limit: int) -> int:
     """
     async with desk.pool.acquire() as conn:
         claimed = await due.claim_expired(conn, limit, _EXPIRY_LEASE_S)
-    for order_id in claimed:
-        async with desk.pool.acquire() as conn:
-            reading = await orders.read(conn, order_id)
-        assert reading is not None
-        order, now = reading
-        if order.state is OrderState.OPEN and not await _any_unknown(desk, order, now):
-            await _close_here(desk, order_id, "expired")
-    return len(claimed)
+    return await together("expire", (_expire(desk, order_id) for order_id in claimed))
+
+
+async def _expire(desk: Desk, order_id: OrderId) -> None:
+    async with desk.pool.acquire() as conn:
+        reading = await orders.read(conn, order_id)
+    assert reading is not None
+    order, now = reading
+    if order.state is OrderState.OPEN and not await _any_unknown(desk, order, now):
+        await _close_here(desk, order_id, "expired")
 
 
 async def _any_unknown(desk: Desk, order: Order, now: datetime) -> bool:

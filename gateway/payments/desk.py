@@ -8,6 +8,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from gateway.after import After
+from gateway.db import moves
 from gateway.locks.claims import Claims
 from gateway.model import ChannelReport, Evidence
 from gateway.payments.accounts import Accounts
@@ -62,5 +63,18 @@ class Desk(Struct, frozen=True):
         if settled.moved:
             attempt = settled.attempt
             ATTEMPTS.labels(channel=attempt.channel, state=attempt.state.value).inc()
+            log.info(
+                "settled",
+                order=settled.order.id,
+                attempt=attempt.id,
+                state=attempt.state.value,
+                order_state=settled.order.state.value,
+                source=report.source.value,
+            )
             self.errands.run(self.after.settled(settled.order))
         return settled
+
+    async def keep(self, evidence: Evidence) -> None:
+        """Keep a genuine callback that is not about a payment."""
+        async with self.pool.acquire() as conn:
+            await moves.keep(conn, evidence)

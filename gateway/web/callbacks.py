@@ -31,15 +31,17 @@ async def receive(request: web.Request) -> web.Response:
     except BadCallback as error:
         return _refused(adapter, account.id, error.reason, str(error))
     except ChannelUnavailable:
-        return _answer(adapter.rejection("keys could not be refreshed"), account.id, "unavailable")
+        return _later(adapter, account.id, 503, "keys could not be refreshed", "unavailable")
     report = read.report
+    number = report.number if report is not None else ""
+    evidence = _evidence(account.id, read.notification_id, number, callback)
     if not isinstance(report, ChannelReport):
+        await desk.keep(evidence)
         return _answer(adapter.acknowledgement(), account.id, "noted")
-    evidence = _evidence(account.id, read.notification_id, report.number, callback)
     try:
         settled = await desk.settle(report, evidence)
     except UnknownNumber:
-        return _answer(adapter.rejection("no such order number yet"), account.id, "unknown_number")
+        return _later(adapter, account.id, 404, "no such order number yet", "unknown_number")
     result = "settled" if settled.moved else "repeated"
     if report.outcome is not Outcome.PAID:
         result = "noted"
@@ -81,6 +83,12 @@ def _evidence(account: str, notification: str, number: str, callback: Callback) 
 def _refused(adapter: Channel, account: str, reason: str, detail: str) -> web.Response:
     log.warning("callback_refused", account=account, reason=reason, detail=detail)
     return _answer(adapter.rejection("the callback was refused"), account, f"refused_{reason}")
+
+
+def _later(adapter: Channel, account: str, status: int, detail: str, result: str) -> web.Response:
+    """Nothing is wrong with the callback, and it shall come again."""
+    _, body = adapter.rejection(detail)
+    return _answer((status, body), account, result)
 
 
 def _answer(answer: tuple[int, bytes], account: str, result: str) -> web.Response:

@@ -1,0 +1,168 @@
+"""The commands that set up and examine: what they write, and what they say when something is
+wrong.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import asyncpg
+import pytest
+from aiohttp.test_utils import unused_port
+from cryptography.fernet import Fernet
+
+from gateway.errors import ConfigurationError
+from gateway.sandbox.keys import SandboxKeys, sandbox_keys, wechat_account
+from gateway.secrets import hash_api_key
+from gateway.settings import Settings, read_settings
+
+CODE = Path(__file__).parents[1]
+
+
+class Command:
+    """Runs `payonce` as a process of its own on the test's database."""
+
+    def __init__(self, database_url: str, redis_url: str, folder: Path) -> None:
+        self._folder = folder
+        self._environment = {
+            **os.environ,
+            "PYTHONPATH": str(CODE),
+            "PAYONCE_DATABASE_URL": database_url,
+            "PAYONCE_REDIS_URL": redis_url,
+            "PAYONCE_SECRET_KEYS": Fernet.generate_key().decode(),
+        }
+
+    def __call__(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "gateway", *words],
+            env={**self._environment, **environment},
+            cwd=self._folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def answer(self, *words: str) -> dict[str, str]:
+        done = self(*words, "--json")
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout))
+
+
+@pytest.fixture
+def payonce(database_url: str, redis_url: str, tmp_path: Path) -> Command:
+    return Command(database_url, redis_url, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def keys() -> SandboxKeys:
+    return sandbox_keys(None)
+
+
+def test_a_merchant_is_added_once_and_its_key_is_kept_hashed(
+    payonce: Command, database_url: str
+) -> None:
+    added = payonce.answer("merchant", "add", "--id", "shop", "--name", "Shop")
+    again = payonce("merchant", "add", "--id", "shop", "--name", "Shop")
+    assert again.returncode == 1
+    assert "--id" in again.stderr
+    assert "Traceback" not in again.stderr
+    assert added["webhook_secret"].startswith("whsec_")
+    listed = payonce("merchant", "list", "--json")
+    assert [row["id"] for row in json.loads(listed.stdout)] == ["shop"]
+    assert added["api_key"] not in listed.stdout
+
+
+async def test_rotating_a_key_lets_both_work_for_a_while(
+    payonce: Command, pool: asyncpg.Pool
+) -> None:
+    old = payonce.answer("merchant", "add", "--id", "shop", "--name", "Shop")["api_key"]
+    new = payonce.answer("merchant", "rotate-key", "--id", "shop")["api_key"]
+    ends = dict(await pool.fetch("SELECT hash, expires_at FROM api_keys"))
+    assert ends[hash_api_key(old)] is not None
+    assert ends[hash_api_key(new)] is None
+
+
+async def test_a_channel_account_is_kept_with_its_secrets_encrypted(
+    payonce: Command, pool: asyncpg.Pool, keys: SandboxKeys, tmp_path: Path
+) -> None:
+    payonce.answer("merchant", "add", "--id", "shop", "--name", "Shop")
+    words = ["channel", "add", "--merchant", "shop", "--id", "wx_main", "--kind", "wechat"]
+    for name, value in wechat_account(keys, "http://127.0.0.1:1/wechat").items():
+        (tmp_path / name).write_text(value)
+        words += ["--secret", f"{name}=@{tmp_path / name}"]
+    payonce.answer(*words)
+    row = await pool.fetchrow("SELECT settings, secrets FROM channel_accounts")
+    assert row is not None
+    assert "PRIVATE KEY" not in row["settings"]
+    assert keys.apiv3_key not in row["settings"]
+    assert keys.apiv3_key.encode() not in row["secrets"]
+
+
+def test_a_wrong_channel_setting_is_named_and_nothing_is_written(payonce: Command) -> None:
+    payonce.answer("merchant", "add", "--id", "shop", "--name", "Shop")
+    words = ("channel", "add", "--merchant", "shop", "--id", "wx", "--kind", "wechat")
+    refused = payonce(*words, "--set", "mchid=1")
+    assert refused.returncode == 1
+    assert "appid" in refused.stderr
+    assert json.loads(payonce("channel", "list", "--json").stdout) == []
+    for wrong in (
+        ("channel", "add", "--merchant", "shop", "--id", "wx", "--kind", "cowries"),
+        ("channel", "add", "--merchant", "nobody", "--id", "wx", "--kind", "wechat"),
+        ("channel", "add", "--merchant", "shop", "--id", "a/b", "--kind", "wechat"),
+        (*words, "--set", "nonsense"),
+        (*words, "--set", "ask_ladder=soon"),
+        (*words, "--secret", "merchant_key=@nowhere.pem"),
+    ):
+        refused = payonce(*wrong)
+        assert refused.returncode == 1
+        assert "Traceback" not in refused.stderr
+
+
+def test_the_doctor_says_what_is_wrong_and_what_to_do(payonce: Command) -> None:
+    well = payonce("doctor", "--json")
+    assert well.returncode == 0, well.stdout + well.stderr
+    assert all(finding["ok"] for finding in json.loads(well.stdout))
+    nowhere = f"redis://127.0.0.1:{unused_port()}/0"
+    ill = payonce("doctor", "--json", PAYONCE_REDIS_URL=nowhere)
+    assert ill.returncode == 1
+    bad = [finding for finding in json.loads(ill.stdout) if not finding["ok"]]
+    assert [finding["what"] for finding in bad] == ["Redis"]
+
+
+def test_migrating_twice_applies_nothing_the_second_time(payonce: Command) -> None:
+    assert payonce("migrate").stdout == "nothing to apply\n"
+
+
+def test_settings_are_read_from_the_file_and_the_environment_wins(tmp_path: Path) -> None:
+    file = tmp_path / "payonce.toml"
+    file.write_text("port = 9000\npool_size = 30\nsecret_keys = []\n")
+    settings = read_settings({"PAYONCE_PORT": "9001"}, file)
+    assert (settings.port, settings.pool_size) == (9001, 30)
+    assert read_settings({}) == Settings()
+
+
+def test_every_wrong_setting_is_said_at_once() -> None:
+    with pytest.raises(ConfigurationError) as wrong:
+        read_settings(
+            {
+                "PAYONCE_PORT": "70000",
+                "PAYONCE_COLOUR": "red",
+                "PAYONCE_DATABASE_URL": "mysql://x",
+                "PAYONCE_SECRET_KEYS": "short",
+                "PAYONCE_ALLOW_PRIVATE_WEBHOOKS": "perhaps",
+            }
+        )
+    said = str(wrong.value)
+    for name in ("PORT", "COLOUR", "DATABASE_URL", "SECRET_KEYS", "ALLOW_PRIVATE_WEBHOOKS"):
+        assert f"PAYONCE_{name}" in said
+    assert "short" not in said
+
+
+def test_serve_without_secret_keys_says_how_to_make_one(payonce: Command) -> None:
+    refused = payonce("serve", "--port", str(unused_port()), PAYONCE_SECRET_KEYS="")
+    assert refused.returncode == 1
+    assert "new-secret-key" in refused.stderr
+    assert "Traceback" not in refused.stderr
