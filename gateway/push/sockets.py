@@ -21,9 +21,10 @@ MAX_FRAME_BYTES: Final = 1024
 _FRAMES_BETWEEN_PINGS: Final = 20
 _SLICE_S: Final = 0.02
 _PINGS_A_SLICE: Final = 50
-# RFC 6455, 5.5.2: an empty ping from a server. It is written to the transport directly, since
-# aiohttp's own ping waits for the reader, and one who does not read would hold up all the others.
+# RFC 6455, 5.5: frames of a server. A ping is written to the transport directly, since
+# aiohttp's own waits for the reader, and one who does not read would hold up all the others.
 _PING: Final = b"\x89\x00"
+_CLOSE: Final = b"\x88\x02"  # two bytes follow: the code
 
 
 class OpenSocket:
@@ -52,6 +53,11 @@ class OpenSocket:
                 await self.response.close(code=WSCloseCode.POLICY_VIOLATION)
             elif frame.type is WSMsgType.PING:
                 await self.response.pong(frame.data)
+
+    def leave(self, code: WSCloseCode) -> None:
+        """Say why, and go: aiohttp's own close would end `hear_out` before it had said anything."""
+        self.transport.write(_CLOSE + code.to_bytes(2, "big"))
+        self.transport.close()
 
     def ping(self) -> None:
         """Ping, or drop a socket that said nothing since the last ping or has not read its data."""

@@ -114,13 +114,13 @@ async def _speak(desk: Desk, hub: Hub, watch: Watch, socket: OpenSocket) -> None
         while True:
             sent = await _tell(desk, hub, watch, socket, sent)
             if not await watch.changed():
-                await socket.response.close(code=WSCloseCode.GOING_AWAY)
+                socket.leave(WSCloseCode.GOING_AWAY)
                 return
     except (TimeoutError, ConnectionError):
         socket.transport.abort()  # a close would wait behind what the reader does not take
     except Exception as error:  # noqa: BLE001 - problem_of logs what nobody expected
         problem_of(error)
-        await socket.response.close(code=WSCloseCode.TRY_AGAIN_LATER)
+        socket.leave(WSCloseCode.TRY_AGAIN_LATER)
 
 
 async def _tell(desk: Desk, hub: Hub, watch: Watch, socket: OpenSocket, sent: int) -> int:

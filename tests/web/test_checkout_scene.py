@@ -177,7 +177,7 @@ def test_a_page_without_scripts_looks_again_unless_all_is_over(case: Case) -> No
 
 def test_the_code_is_the_channels_to_the_letter() -> None:
     drawn = draw_fragment(CASES["code"].scene(), "/checkout/token", "en")
-    (path,) = re.findall(r'class="qrline" d="([^"]*)"', drawn)
+    (path,) = re.findall(r'class="qrline"[^>]* d="([^"]*)"', drawn)
     assert f'd="{path}"' in segno.make_qr(CODE, error="m").svg_inline(omitsize=True)
     (box,) = re.findall(r'role="img".*?viewBox="0 0 (\d+) \d+"', drawn)
     modules = segno.make_qr(CODE, error="m").symbol_size(border=0)[0]
