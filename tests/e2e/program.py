@@ -11,18 +11,18 @@ import socket
 import sys
 import time
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 REPOSITORY: Final = Path(__file__).parents[2]
-LOOK_AGAIN_S: Final = 0.01
-_START_TIMEOUT_S: Final = 30.0
-_STOP_TIMEOUT_S: Final = 15.0
+_LOOK_AGAIN_S: Final = 0.01
+_PATIENCE_S: Final = 20.0
+T = TypeVar("T")
 
 
 class Ready(Struct, frozen=True):
@@ -57,19 +57,16 @@ class Program:
             await begin(data, log, "--port", str(port), "--ready-file", str(ready_file)),
         )
         try:
-            async with asyncio.timeout(_START_TIMEOUT_S):
-                while not program._has_written(ready_file):
-                    await asyncio.sleep(LOOK_AGAIN_S)
+            program.ready = await until(lambda: program._said(ready_file))
         except BaseException:
             await program.kill()
             raise
         program.ready_after_s = time.monotonic() - began
-        program.ready = msgspec.json.decode(ready_file.read_bytes(), type=Ready)
         return program
 
-    def _has_written(self, file: Path) -> bool:
+    async def _said(self, ready_file: Path) -> Ready | None:
         assert self._process.returncode is None, self.log.read_text()
-        return file.exists()
+        return _read(ready_file)
 
     async def stop(self) -> None:
         """Ask it to end, as Ctrl-C does: it must end soon, and well. It may have ended before."""
@@ -84,8 +81,14 @@ class Program:
             await self._ended()
 
     async def _ended(self) -> int:
-        async with asyncio.timeout(_STOP_TIMEOUT_S):
+        async with asyncio.timeout(_PATIENCE_S):
             return await self._process.wait()
+
+
+def _read(ready_file: Path) -> Ready | None:
+    if not ready_file.exists():
+        return None
+    return msgspec.json.decode(ready_file.read_bytes(), type=Ready)
 
 
 async def begin(data: Path, log: Path, *arguments: str) -> Process:
@@ -121,3 +124,11 @@ def three_free_ports() -> int:
             for port in range(first, first + 3):
                 held.enter_context(socket.socket()).bind(("127.0.0.1", port))
             return first
+
+
+async def until(look: Callable[[], Awaitable[T | None]]) -> T:
+    """Look until there is something to see; what is waited for is in another program."""
+    async with asyncio.timeout(_PATIENCE_S):
+        while (seen := await look()) is None:  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(_LOOK_AGAIN_S)
+    return seen

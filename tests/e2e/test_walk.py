@@ -37,7 +37,18 @@ async def test_a_buyer_at_a_pc_scans_the_code_and_the_page_turns_by_itself(
         waited_s = await shown_after_s(page, town)
         say(f"the page showed the payment after {waited_s:.3f} s")
         assert waited_s < 1
-        await buyer.back_at_the_shop(page)  # the page goes there by itself
+        await page.locator("[data-return]").click()
+        await buyer.back_at_the_shop(page)
+
+
+async def test_a_buyer_who_saw_the_page_turn_is_taken_back_to_the_shop(
+    browser: Browser, town: Town
+) -> None:
+    async with buyer_at_pc(browser, town.ready, "taken-back", ENGLISH) as buyer:
+        page = await buyer.order_something()
+        await buyer.show_code(page)
+        await town.pay((await order_on(page, town)).attempts[0].number)
+        await buyer.back_at_the_shop(page)
 
 
 @pytest.mark.parametrize("words", LANGUAGES)

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final, TypeVar
@@ -11,9 +11,8 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
-from tests.e2e.program import LOOK_AGAIN_S, Ready
+from tests.e2e.program import Ready, until
 
-T = TypeVar("T")
 Wanted = TypeVar("Wanted", bound=Struct)
 _PATIENCE_S: Final = 20.0
 _numbers: Final = itertools.count(1)
@@ -121,6 +120,14 @@ class Town:
         choice = {"channel": "wechat", "terminal": "pc"}
         return await self._post(f"{self._orders}/{order}/attempts", choice, Attempt)
 
+    async def paid(self, order: str) -> None:
+        """Wait, as a merchant can, until the order is paid."""
+        known = await self._get(f"{self._orders}/{order}", Order)
+        async with asyncio.timeout(_PATIENCE_S):
+            while known.state != "paid":
+                url = f"{self._orders}/{order}?version={known.version}&wait=15"
+                known = await self._get(url, Order)
+
     async def close(self, order: str) -> Order:
         return await self._post(f"{self._orders}/{order}/close", {}, Order)
 
@@ -173,6 +180,12 @@ class Town:
 
     async def shop_order(self, no: str) -> ShopOrder:
         return await self._get(f"{self.ready.shop_url}/api/orders/{no}", ShopOrder)
+
+    async def look_at_shop_order(self, no: str) -> ShopOrder:
+        """The buyer looks at the order's page, for which the shop asks the gateway."""
+        async with self._http.get(f"{self.ready.shop_url}/orders/{no}") as answer:
+            assert answer.ok
+        return await self.shop_order(no)
 
     async def awaiting_shipment(self, no: str) -> ShopOrder:
         """Wait until the shop has the order's goods ready to go."""
@@ -237,11 +250,3 @@ async def _read(answer: aiohttp.ClientResponse, kind: type[Wanted]) -> Wanted:
     body = await answer.read()
     assert answer.ok, f"{answer.url} answered {answer.status}: {body.decode()}"
     return msgspec.json.decode(body, type=kind)
-
-
-async def until(look: Callable[[], Awaitable[T | None]]) -> T:
-    """Look until there is something to see; what is waited for is in another program."""
-    async with asyncio.timeout(_PATIENCE_S):
-        while (seen := await look()) is None:  # noqa: ASYNC110 - there is no event to wait for
-            await asyncio.sleep(LOOK_AGAIN_S)
-    return seen
