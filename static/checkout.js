@@ -6,7 +6,7 @@
 (() => {
   "use strict";
 
-  const TRIES = 5;
+  const TRIES = 4;
   const checkout = () => document.getElementById("checkout");
   const pause = (s) => new Promise((resolve) => setTimeout(resolve, s * 1000));
 

@@ -10,6 +10,7 @@
   const WAIT_S = 25; // how long /status may hold its answer
   const SOCKET_SPEAKS_WITHIN_MS = 8000;
   const SOCKET_AGAIN_AFTER_TURNS = 20;
+  const SOCKET_DOUBTED_EVERY_MS = 60000; // a socket that died on its way does not tell anybody
   const LONGEST_PAUSE_MS = 15000;
   const FOLLOW_A_FINAL_STATE_MS = 10 * 60 * 1000; // money that came twice is still being returned
 
@@ -81,7 +82,7 @@
     if (!(version >= shown)) return; // an older answer that was overtaken on its way
     const before = checkout();
     const turned = before.dataset.kind !== next.dataset.kind;
-    const focus = [...before.querySelectorAll("a, button, summary")].indexOf(document.activeElement);
+    const focus = focusable(before).indexOf(document.activeElement);
     const open = before.querySelector("details[open]") !== null;
     shown = version;
     heard = Math.max(heard, version);
@@ -101,12 +102,17 @@
     if (next.dataset.again) setTimeout(draw, Number(next.dataset.again) * 1000);
   }
 
+  function focusable(drawn) {
+    return [...drawn.querySelectorAll("h2, a, button, summary")];
+  }
+
+  // Whoever was on something that is there no more goes on at the heading that took its place.
   function refocus(next, position, turned) {
     if (position < 0) return;
-    const same = [...next.querySelectorAll("a, button, summary")][position];
     const heading = next.querySelector("h2");
     heading?.setAttribute("tabindex", "-1");
-    (turned || !same ? heading : same)?.focus({ preventScroll: true });
+    const same = turned ? heading : focusable(next)[position];
+    (same ?? heading)?.focus({ preventScroll: true });
   }
 
   /* Clocks */
@@ -148,9 +154,19 @@
       let spoke = false;
       const end = () => {
         clearTimeout(silence);
+        clearInterval(doubt);
         socket?.close(); // a socket that died asleep may never say so: we do not wait for it
         resolve(spoke);
       };
+      const doubt = setInterval(async () => {
+        const before = heard;
+        try {
+          await ask(0, signal);
+        } catch {
+          return end();
+        }
+        if (heard > before) end(); // the socket should have said so
+      }, jittered(SOCKET_DOUBTED_EVERY_MS));
       const silence = setTimeout(end, SOCKET_SPEAKS_WITHIN_MS);
       signal.addEventListener("abort", end, { once: true });
       try {
@@ -213,6 +229,7 @@
   document.addEventListener("visibilitychange", wake);
   window.addEventListener("pageshow", (event) => { if (event.persisted) wake(); });
   window.addEventListener("online", wake);
+  window.addEventListener("offline", () => turn.abort()); // what is waited for cannot come
   document.addEventListener("checkout-changed", (event) => draw(event.detail));
   setInterval(tick, 1000);
   if (checkout().dataset.again) setTimeout(draw, Number(checkout().dataset.again) * 1000);
