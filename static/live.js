@@ -8,7 +8,7 @@
   "use strict";
 
   const WAIT_S = 25; // how long /status may hold its answer
-  const SOCKET_SPEAKS_WITHIN_MS = 8000;
+  const SOCKET_SPEAKS_WITHIN_MS = 4000;
   const SOCKET_AGAIN_AFTER_TURNS = 20;
   const SOCKET_DOUBTED_EVERY_MS = 60000; // a socket that died on its way does not tell anybody
   const LONGEST_PAUSE_MS = 15000;
@@ -21,6 +21,7 @@
   let heard = shown; // the newest version that we know of
   let ahead_ms = Number(checkout().dataset.now) - Date.now(); // the server's clock before ours
   let finalSince = checkout().hasAttribute("data-final") ? Date.now() : null;
+  let problem = ""; // what the last press of a button came to; it stands until the next
   let drawing = null;
   let drawOnceMore = false;
   let drawnAt = Date.now();
@@ -52,26 +53,22 @@
 
   /* Drawing */
 
-  function draw(problem = "") {
-    if (drawing) {
-      drawOnceMore = true;
-      return drawing;
-    }
-    drawing = drawUntilDone(problem).finally(() => { drawing = null; });
-    return drawing;
+  function draw() {
+    drawOnceMore = drawing !== null;
+    drawing ??= drawUntilDone().finally(() => { drawing = null; });
   }
 
-  async function drawUntilDone(problem) {
-    const query = problem ? `?problem=${encodeURIComponent(problem)}` : "";
-    for (let troubles = 0; troubles < 8;) {
+  async function drawUntilDone() {
+    for (let tries = 0; tries < 8; tries += 1) {
+      if (tries > 1) await rest(pauseAfter(tries));
       drawOnceMore = false;
+      const query = problem ? `?problem=${encodeURIComponent(problem)}` : "";
       try {
         put(await get(`/fragment${query}`, 10000));
         if (!drawOnceMore && shown >= heard) return;
       } catch {
-        troubles += 1;
+        // The next try, or whatever wakes the page next, will do.
       }
-      await rest(troubles ? pauseAfter(troubles) : 0);
     }
   }
 
@@ -213,10 +210,11 @@
         }
       } catch {
         missed = true;
-        if (signal.aborted) continue;
-        troubles += 1;
-        document.getElementById("offline").hidden = troubles < 2;
-        await rest(pauseAfter(troubles), signal);
+        if (!signal.aborted) {
+          troubles += 1;
+          document.getElementById("offline").hidden = troubles < 2;
+          await rest(pauseAfter(troubles), signal);
+        }
       }
       if (signal.aborted) canWait = true;
     }
@@ -230,7 +228,7 @@
   window.addEventListener("pageshow", (event) => { if (event.persisted) wake(); });
   window.addEventListener("online", wake);
   window.addEventListener("offline", () => turn.abort()); // what is waited for cannot come
-  document.addEventListener("checkout-changed", (event) => draw(event.detail));
+  document.addEventListener("checkout-changed", (event) => { problem = event.detail; draw(); });
   setInterval(tick, 1000);
   if (checkout().dataset.again) setTimeout(draw, Number(checkout().dataset.again) * 1000);
   follow();

@@ -88,7 +88,7 @@ class Scene(Struct, frozen=True, kw_only=True):
 
     @property
     def around_code(self) -> bool:
-        """Is the face built around the place of a code? Such faces follow each other without a jump."""
+        """Is the face built around the place of a code? Between such faces nothing jumps."""
         match self.kind:
             case Kind.SCAN:
                 return True

@@ -16,6 +16,7 @@ from gateway.model import Order
 from gateway.sandbox.keys import SandboxKeys
 from gateway.settings import Settings
 from tests import rig as rigs
+from tests.push.watched import change, publish
 from tests.rig import Rig, until
 from tests.web.buyer import PHONE
 
@@ -161,6 +162,26 @@ async def test_a_channel_that_does_not_answer_is_asked_again_and_then_said(
         await shop.page.get_by_role("button", name="重试").click()
         await shop.shows("用手机扫码付款")
         assert len((await rig.read(shop.order)).attempts) == 1
+
+
+async def test_a_refusal_stays_on_the_page_until_the_next_choice(
+    browser: Browser, rig: Rig
+) -> None:
+    async with tab(browser, rig) as shop:
+        await shop.open()
+        await rig.faults(
+            error={"verb": "create", "status": 403, "after_executing": False, "times": 1}
+        )
+        await shop.choose()
+        refusal = shop.page.get_by_text("支付渠道拒绝了这笔付款")
+        await expect(refusal).to_be_visible()
+        async with shop.page.expect_response("**/fragment?problem=channel_refused"):
+            version = await change(rig.desk.pool, shop.order.id)
+            await publish(rig.desk.redis, shop.order.id, version)
+        await expect(refusal).to_be_visible()
+        await shop.choose()
+        await shop.shows("用手机扫码付款")
+        await expect(refusal).to_be_hidden()
 
 
 async def test_where_sockets_do_not_pass_the_page_waits_on_the_status(
