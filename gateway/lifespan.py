@@ -11,6 +11,7 @@ from typing import Final
 import aiohttp
 import asyncpg
 from aiohttp import web
+from asyncpg.pool import PoolAcquireContext
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -30,6 +31,7 @@ from gateway.webhooks import Webhooks, webhook_session
 from workers.main import working
 
 _FINISH_WITHIN_S: Final = 10.0
+_PATIENCE_S: Final = 5.0
 _SETTINGS_FILE: Final = Path("payonce.toml")
 
 
@@ -51,17 +53,34 @@ def settings_from_environment() -> Settings:
     return read_settings(os.environ, _SETTINGS_FILE)
 
 
+class PatientPool(asyncpg.Pool):
+    """A pool that nobody waits for without end: TimeoutError, which is a 503 to a caller."""
+
+    def acquire(self, *, timeout: float | None = None) -> "PoolAcquireContext[asyncpg.Record]":
+        # A timer costs something, so it is set only where there is something to wait for.
+        if timeout is None and self.get_idle_size() == 0:
+            timeout = _PATIENCE_S
+        return super().acquire(timeout=timeout)
+
+
 @asynccontextmanager
 async def pool_for(settings: Settings) -> AsyncIterator["asyncpg.Pool[asyncpg.Record]"]:
     """Open the pool; every statement, lock and forgotten transaction has a limit."""
     if settings.database_url is None:
         raise ConfigurationError("PAYONCE_DATABASE_URL (database_url): is not set")
-    pool = await asyncpg.create_pool(
+    pool = PatientPool(
         settings.database_url,
         min_size=2,
         max_size=settings.pool_size,
+        max_queries=50_000,
+        max_inactive_connection_lifetime=300,
+        setup=None,
+        init=None,
+        loop=None,
+        timeout=_PATIENCE_S,
         command_timeout=15,
         connection_class=PlainConnection,
+        record_class=asyncpg.Record,
         server_settings={
             "application_name": f"payonce {__version__}",
             "jit": "off",
@@ -70,11 +89,8 @@ async def pool_for(settings: Settings) -> AsyncIterator["asyncpg.Pool[asyncpg.Re
             "idle_in_transaction_session_timeout": "10s",
         },
     )
-    assert pool is not None
-    try:
+    async with pool:
         yield pool
-    finally:
-        await pool.close()
 
 
 @asynccontextmanager
