@@ -1,6 +1,8 @@
 """python -m benchmarks: measure PayOnce beside its floors, on this machine, and stop."""
 
+import asyncio
 import os
+import signal
 import sys
 import time
 from datetime import UTC, datetime
@@ -9,8 +11,9 @@ from pathlib import Path
 import click
 import uvloop
 
-from benchmarks.figures import LONGEST_S, Figure, Measuring, Wrong, figures_on
+from benchmarks.figures import LONGEST_S, Figure, Measuring, figures_on
 from benchmarks.report import Report, machine, table, write
+from benchmarks.sides import Wrong
 from benchmarks.stage import stage
 
 _FSYNCS = 100
@@ -51,6 +54,9 @@ def main(rounds: int, seconds: float, quick: bool, only: tuple[str, ...], output
 
 async def _run(rounds: int, seconds: float, only: tuple[str, ...]) -> Report:
     began_at = datetime.now(UTC)
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # leave nothing
     async with stage() as running:
         found = machine(_fsync_us(Path(running.place.folder)), await running.servers())
         figures = _chosen(await figures_on(running), only)

@@ -19,6 +19,7 @@ from benchmarks.sides import (
     ProductCallback,
     ProductReplay,
     Side,
+    Wrong,
 )
 from benchmarks.stage import Stage
 
@@ -27,10 +28,6 @@ LONGEST_S: Final = 6.0
 _FIRST_GUESS_PER_S: Final = 1500.0
 _SPARE: Final = 1.5
 _AFTERWARDS_S: Final = 0.2  # what follows an answer is the answer's cost too
-
-
-class Wrong(Exception):
-    """Something was answered wrongly, lost or doubled: the run's figures are worth nothing."""
 
 
 class Figure(Struct, frozen=True):
@@ -99,7 +96,7 @@ class Measuring:
     def __init__(self, stage: Stage, seconds: float) -> None:
         self._stage = stage
         self._seconds = min(seconds, LONGEST_S)
-        self._fastest: dict[tuple[str, int], float] = {}
+        self._fastest: dict[tuple[str, str], float] = {}
 
     async def run(self, figures: Sequence[Figure], rounds: int) -> list[Result]:
         """Measure every figure once a round, and let the sides take turns in going first."""
@@ -114,7 +111,7 @@ class Measuring:
         return results
 
     async def _slice(self, figure: Figure, side: Side) -> Slice:
-        known = side.program.name, figure.connections
+        known = figure.name, side.program.name
         per_s = self._fastest.get(known, _FIRST_GUESS_PER_S)
         work = await side.prepare(int(per_s * self._seconds * _SPARE) + figure.connections)
         before = await side.count()
