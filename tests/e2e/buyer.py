@@ -24,12 +24,11 @@ class Words(Struct, frozen=True):
     locale: str
     add: str
     check_out: str
-    unpaid: str
     awaiting_shipment: str
 
 
-CHINESE: Final = Words("zh-CN", "加入购物车", "去结算", "待付款", "待发货")
-ENGLISH: Final = Words("en-US", "Add to cart", "Check out", "Awaiting payment", "Awaiting shipment")
+CHINESE: Final = Words("zh-CN", "加入购物车", "去结算", "待发货")
+ENGLISH: Final = Words("en-US", "Add to cart", "Check out", "Awaiting shipment")
 
 
 class Buyer:
@@ -83,7 +82,7 @@ class Buyer:
         page = await self.open(f"{self._ready.sandbox_url}/wallet")
         await self.picture(page, "wallet")
         await page.get_by_role("textbox").fill(code)
-        await page.locator("form button").click()
+        await page.locator("button.go").click()
         await self.confirm(page)
         await expect(page.locator(".result.paid")).to_be_visible()
         await self.picture(page, "receipt")
@@ -100,7 +99,7 @@ class Buyer:
         """Confirm the payment that the wallet shows."""
         await expect(page.locator(".slip")).to_be_visible()
         await self.picture(page, "slip")
-        await page.locator("form button").click()
+        await page.locator("button.go").click()
 
     async def back_at_the_shop(self, page: Page) -> None:
         """See that the goods are about to leave."""

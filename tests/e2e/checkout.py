@@ -4,7 +4,7 @@ from typing import Final
 
 from playwright.async_api import Page, expect
 
-from tests.e2e.town import Order, Town
+from tests.e2e.town import Town
 
 # Notes when the page turns to paid, by the clock that the ledger goes by too.
 WATCH: Final = """
@@ -22,16 +22,16 @@ async def turns(page: Page, kind: str, within_s: float = 5) -> None:
     )
 
 
-async def order_on(page: Page, town: Town) -> Order:
-    """Return the order that the page shows."""
-    return await town.order(await page.locator(".facts dd").first.inner_text())
+async def order_no_on(page: Page) -> str:
+    """Return the merchant's number of the order that the page shows."""
+    return await page.locator(".facts dd").first.inner_text()
 
 
 async def shown_after_s(page: Page, town: Town) -> float:
     """Return how long after the buyer paid the page said so: callback, commit and push."""
     shown_at = await page.evaluate("window.paidAt")
     assert isinstance(shown_at, float)
-    (attempt,) = (await order_on(page, town)).attempts
+    attempt = await town.attempt(await order_no_on(page))
     paid_at = (await town.ledger())[attempt.number].paid_at
     assert paid_at is not None
     return shown_at - paid_at.timestamp()

@@ -8,12 +8,15 @@ import pytest
 from playwright.async_api import Browser
 
 from tests.e2e.buyer import buyer_at_pc
-from tests.e2e.checkout import order_on, turns
+from tests.e2e.checkout import turns
 from tests.e2e.conftest import Say
 from tests.e2e.program import Program, begin, running, three_free_ports
 from tests.e2e.town import ShopOrder, Town
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.timeout(180),  # the first run installs what reads the codes
+]
 # What is promised is 3 s warm and 5 s cold; machines that test are often busy with other things.
 READY_WITHIN_S = 10
 
@@ -28,21 +31,21 @@ async def test_a_kill_after_the_buyer_paid_loses_nothing_and_the_open_page_still
     ):
         town = Town(killed.ready, http)
         shipped = await buy(town)
-        page = await buyer.order_something()
+        order = await town.place_order()
+        page = await buyer.open(order.checkout_url)
         await buyer.show_code(page)
-        order = await order_on(page, town)
         await town.set_faults(drop_callbacks=1)
-        await town.pay(order.attempts[0].number)
+        await town.pay((await town.attempt(order.no)).number)
         await killed.kill()
         async with running(data, port) as again:
             say(f"ready {again.ready_after_s:.1f} s after a kill")
             assert again.ready == killed.ready
             await turns(page, "paid", within_s=20)
             await buyer.picture(page, "paid")
-            assert (await town.awaiting_shipment(order.merchant_order_no)).paid_times == 1
+            assert (await town.awaiting_shipment(order.no)).paid_times == 1
             assert await town.shop_order(shipped.no) == shipped
             assert (await town.order(shipped.no)).state == "paid"
-            assert [entry.captured for entry in (await town.ledger()).values()] == [1, 128_00]
+            assert [entry.captured for entry in (await town.ledger()).values()] == [1, 1]
         buyer.forgive("net::ERR_")  # while nobody was there
 
 

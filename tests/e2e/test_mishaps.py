@@ -6,12 +6,15 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tests.e2e.buyer import buyer_at_pc, buyer_on_phone
-from tests.e2e.checkout import order_on, shown_after_s, turns
+from tests.e2e.checkout import shown_after_s, turns
 from tests.e2e.conftest import Say
 from tests.e2e.eye import read_code
 from tests.e2e.town import Town
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.timeout(180),  # the first run installs what reads the codes
+]
 PRESS_TWICE = "button => { button.click(); button.click(); }"
 
 
@@ -22,9 +25,10 @@ async def test_when_every_callback_is_lost_the_page_still_learns_by_asking(
         town.channel_that(drop_callbacks=1),
         buyer_at_pc(browser, town.ready, "lost-callback") as buyer,
     ):
-        page = await buyer.order_something()
+        order = await town.place_order()
+        page = await buyer.open(order.checkout_url)
         await buyer.show_code(page)
-        (attempt,) = (await order_on(page, town)).attempts
+        attempt = await town.attempt(order.no)
         await town.pay(attempt.number)
         await turns(page, "paid", within_s=15)
         waited_s = await shown_after_s(page, town)
@@ -39,12 +43,12 @@ async def test_where_sockets_do_not_pass_the_page_waits_for_an_answer_instead(
 ) -> None:
     async with buyer_at_pc(browser, town.ready, "no-socket") as buyer:
         await buyer.refuse_sockets()
-        page = await buyer.order_something()
+        order = await town.place_order()
+        page = await buyer.open(order.checkout_url)
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
         await buyer.show_code(page)
-        (attempt,) = (await order_on(page, town)).attempts
-        await town.pay(attempt.number)
+        await town.pay((await town.attempt(order.no)).number)
         await turns(page, "paid")
         waited_s = await shown_after_s(page, town)
         assert any("wait=25" in url for url in asked)
@@ -57,27 +61,27 @@ async def test_two_tabs_and_quick_fingers_make_one_payment(browser: Browser, tow
         town.channel_that(latency_s=0.3),  # long enough for every press to meet the others
         buyer_at_pc(browser, town.ready, "two-tabs") as buyer,
     ):
-        first = await buyer.order_something()
-        second = await buyer.open(first.url)
-        buttons = [tab.locator("[data-apply] button") for tab in (first, second)]
+        order = await town.place_order()
+        tabs = [await buyer.open(order.checkout_url) for _ in range(2)]
+        buttons = [tab.locator("[data-apply] button") for tab in tabs]
         await asyncio.gather(*(button.evaluate(PRESS_TWICE) for button in buttons))
-        await turns(first, "scan")
-        await turns(second, "scan")
-        pictures = [await tab.locator(".code").screenshot() for tab in (first, second)]
-        assert await read_code(pictures[0]) == await read_code(pictures[1])
-        (attempt,) = (await order_on(first, town)).attempts
+        for tab in tabs:
+            await turns(tab, "scan")
+        codes = [await read_code(await tab.locator(".code").screenshot()) for tab in tabs]
+        assert codes[0] == codes[1]
+        attempt = await town.attempt(order.no)
         assert (await town.calls(attempt.number))["create"] == 1
         await town.pay(attempt.number)
-        await turns(first, "paid")
-        await turns(second, "paid")
+        for tab in tabs:
+            await turns(tab, "paid")
 
 
 async def test_going_back_to_the_checkout_shows_that_it_is_paid(
     browser: Browser, town: Town
 ) -> None:
     async with buyer_on_phone(browser, town.ready, "back") as buyer:
-        page = await buyer.order_something()
-        checkout = page.url
+        order = await town.place_order()
+        page = await buyer.open(order.checkout_url)
         await buyer.open_wallet(page)
         await buyer.confirm(page)
         await turns(page, "paid")
@@ -89,27 +93,26 @@ async def test_going_back_to_the_checkout_shows_that_it_is_paid(
         await expect(page.locator(".result.paid")).to_be_visible()
         await buyer.picture(page, "wallet")
         await page.go_back()
-        assert page.url == checkout
+        assert page.url == order.checkout_url
         await turns(page, "paid")
         await buyer.picture(page, "checkout")
-        (attempt,) = (await order_on(page, town)).attempts
-        assert (await town.ledger())[attempt.number].captured == 128_00
+        assert (await town.ledger())[(await town.attempt(order.no)).number].captured == 1
 
 
 async def test_a_buyer_who_leaves_the_wallet_unpaid_can_go_there_again(
     browser: Browser, town: Town
 ) -> None:
     async with buyer_on_phone(browser, town.ready, "left-wallet") as buyer:
-        page = await buyer.order_something()
+        order = await town.place_order()
+        page = await buyer.open(order.checkout_url)
         await buyer.open_wallet(page)
-        await page.locator("form a").click()
+        await page.locator("form a.quiet").click()
         await turns(page, "open")
-        await buyer.picture(page, "not paid yet")
+        await buyer.picture(page, "unpaid")
         await page.locator(".actions a").first.click()
         await buyer.confirm(page)
         await turns(page, "paid")
-        (attempt,) = (await order_on(page, town)).attempts
-        assert attempt.state == "captured"
+        assert (await town.attempt(order.no)).state == "captured"
 
 
 async def test_a_channel_that_loses_its_answer_is_asked_for_the_same_payment_again(
@@ -120,10 +123,9 @@ async def test_a_channel_that_loses_its_answer_is_asked_for_the_same_payment_aga
         town.channel_that(lose_answer=lost),
         buyer_at_pc(browser, town.ready, "lost-answer") as buyer,
     ):
-        page = await buyer.order_something()
-        await buyer.show_code(page)
-        (attempt,) = (await order_on(page, town)).attempts
-        assert (await town.calls(attempt.number))["create"] == 2
+        order = await town.place_order()
+        await buyer.show_code(await buyer.open(order.checkout_url))
+        assert (await town.calls((await town.attempt(order.no)).number))["create"] == 2
         buyer.forgive("503")
 
 
@@ -131,9 +133,10 @@ async def test_an_order_that_the_merchant_closes_turns_the_page(
     browser: Browser, town: Town
 ) -> None:
     async with buyer_at_pc(browser, town.ready, "closed") as buyer:
-        page = await buyer.order_something()
+        order = await town.place_order()
+        page = await buyer.open(order.checkout_url)
         await buyer.show_code(page)
-        await town.close((await order_on(page, town)).id)
+        await town.close(order.payonce_order)
         await turns(page, "closed")
         await buyer.picture(page, "closed")
 

@@ -7,11 +7,14 @@ import pytest
 from playwright.async_api import Browser
 
 from tests.e2e.buyer import CHINESE, ENGLISH, Words, buyer_at_pc, buyer_on_phone
-from tests.e2e.checkout import order_on, shown_after_s, turns
+from tests.e2e.checkout import order_no_on, shown_after_s, turns
 from tests.e2e.conftest import Say
 from tests.e2e.town import Town
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.timeout(180),  # the first run installs what reads the codes
+]
 LANGUAGES = [pytest.param(CHINESE, id="zh"), pytest.param(ENGLISH, id="en")]
 
 
@@ -27,7 +30,7 @@ async def test_a_buyer_at_a_pc_scans_the_code_and_the_page_turns_by_itself(
         page = await buyer.order_something()
         url = page.url
         code = await buyer.show_code(page)
-        (attempt,) = (await order_on(page, town)).attempts
+        attempt = await town.attempt(await order_no_on(page))
         assert attempt.next_action is not None
         assert attempt.next_action.content == code
         await phone.scan_and_pay(code)
@@ -47,7 +50,7 @@ async def test_a_buyer_who_saw_the_page_turn_is_taken_back_to_the_shop(
     async with buyer_at_pc(browser, town.ready, "taken-back", ENGLISH) as buyer:
         page = await buyer.order_something()
         await buyer.show_code(page)
-        await town.pay((await order_on(page, town)).attempts[0].number)
+        await town.pay((await town.attempt(await order_no_on(page))).number)
         await buyer.back_at_the_shop(page)
 
 

@@ -21,7 +21,6 @@ _numbers: Final = itertools.count(1)
 class Action(Struct, frozen=True):
     type: str
     content: str | None = None
-    url: str | None = None
 
 
 class Attempt(Struct, frozen=True):
@@ -39,7 +38,6 @@ class Order(Struct, frozen=True):
     state: str
     version: int
     attempts: tuple[Attempt, ...]
-    paid_at: datetime | None
 
 
 class ShopOrder(Struct, frozen=True):
@@ -80,7 +78,6 @@ class Event(Struct, frozen=True):
     """A line of the merchant's event log."""
 
     id: str
-    type: str
     order: str
 
 
@@ -115,6 +112,11 @@ class Town:
 
     async def order(self, merchant_order_no: str) -> Order:
         return (await self._list(f"{self._orders}?merchant_order_no={merchant_order_no}", Order))[0]
+
+    async def attempt(self, merchant_order_no: str) -> Attempt:
+        """The one attempt that there is to pay an order."""
+        (attempt,) = (await self.order(merchant_order_no)).attempts
+        return attempt
 
     async def apply(self, order: str) -> Attempt:
         choice = {"channel": "wechat", "terminal": "pc"}
@@ -173,7 +175,7 @@ class Town:
     # The shop
 
     async def place_order(self) -> ShopOrder:
-        """A buyer without a browser orders something."""
+        """A buyer orders the one-cent taster, without looking at the shop's pages."""
         order = {"items": [{"sku": "taster"}], "buyer_id": f"buyer-{next(_numbers)}"}
         placed = await self._post(f"{self.ready.shop_url}/api/orders", order, _Placed)
         return await self.shop_order(placed.no)
