@@ -18,7 +18,6 @@ from typing import Final
 import asyncpg
 from msgspec import Struct
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from gateway.db import orders, watched
 from gateway.db.orders import Reading
@@ -201,7 +200,7 @@ class Hub:
         while True:
             try:
                 await self._listen()
-            except (RedisError, OSError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next try may do
                 log.warning("hub_without_redis", error=type(error).__name__)
             if self.live:
                 self._set_live(False)
@@ -248,7 +247,7 @@ class Hub:
             self._look_now.clear()
             try:
                 await self._look()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next look may do
                 log.warning("hub_without_database", error=type(error).__name__)
 
     async def _look(self) -> None:
