@@ -12,6 +12,7 @@ OrderId = NewType("OrderId", str)
 AttemptId = NewType("AttemptId", str)
 RefundId = NewType("RefundId", str)
 EventId = NewType("EventId", str)
+OperatorId = NewType("OperatorId", str)
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS: Final = [first + second for first in _ALPHABET for second in _ALPHABET]
@@ -37,6 +38,10 @@ def new_refund_id() -> RefundId:
 
 def new_event_id() -> EventId:
     return EventId("evt_" + time_ordered())
+
+
+def new_operator_id() -> OperatorId:
+    return OperatorId("op_" + time_ordered())
 
 
 def number_of(attempt: AttemptId) -> str:

@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from gateway.ids import AttemptId, OrderId
+from gateway.ids import AttemptId, OperatorId, OrderId, RefundId
 from gateway.money import Money
 
 
@@ -45,6 +45,16 @@ class RefundState(StrEnum):
     DONE = "done"
     FAILED = "failed"
     REJECTED = "rejected"
+
+    @property
+    def counts(self) -> bool:
+        """Has its money gone, or may it still go?"""
+        return self not in (RefundState.FAILED, RefundState.REJECTED)
+
+
+class RefundReason(StrEnum):
+    SURPLUS = "surplus"  # money that does not pay its order
+    MERCHANT = "merchant"  # the merchant gives back what was captured
 
 
 class Outcome(StrEnum):
@@ -130,6 +140,7 @@ class Attempt(Struct, frozen=True):
     created_at: datetime
     updated_at: datetime
     refund_state: RefundState | None  # of its surplus refund
+    refund_waits: bool = False  # that refund goes no further without a person
 
     @property
     def money(self) -> Money:
@@ -177,6 +188,54 @@ class Order(Struct, frozen=True):
 
     def attempt(self, attempt_id: AttemptId) -> Attempt:
         return next(attempt for attempt in self.attempts if attempt.id == attempt_id)
+
+
+class Refund(Struct, frozen=True):
+    """Money on its way back from one attempt, under one number at the channel at a time.
+
+    `check_at` is when the machine looks at it next; None: it has ended, or waits for a person.
+    """
+
+    id: RefundId
+    order_id: OrderId
+    attempt: AttemptId
+    account: str
+    reason: RefundReason
+    number: str
+    tries: int  # a part of the number
+    amount: int
+    currency: str
+    state: RefundState
+    created_at: datetime
+    updated_at: datetime
+    check_at: datetime | None = None
+    checks: int = 0  # since its state last moved
+    released_at: datetime | None = None
+    asked_by: OperatorId | None = None
+    approved_by: OperatorId | None = None
+    sent_at: datetime | None = None
+    merchant_refund_no: str | None = None
+    explanation: str | None = None
+    note: str | None = None
+    refund_ref: str | None = None
+    reference: str | None = None
+
+    @property
+    def money(self) -> Money:
+        return Money(self.amount, self.currency)
+
+    @property
+    def waits(self) -> bool:
+        """Does it go no further without a person?"""
+        return self.check_at is None and self.state is not RefundState.DONE
+
+
+class NewRefund(Struct, frozen=True):
+    """A merchant's request for a refund; `amount` None: all that is left."""
+
+    amount: int | None = None
+    explanation: str | None = None
+    merchant_refund_no: str | None = None
 
 
 class NewOrder(Struct, frozen=True):

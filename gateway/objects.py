@@ -11,8 +11,17 @@ import msgspec
 from msgspec import Struct
 
 from gateway.channels.base import NextAction
-from gateway.ids import AttemptId, EventId, OrderId
-from gateway.model import Attempt, AttemptState, Order, OrderState, RefundState, Terminal
+from gateway.ids import AttemptId, EventId, OperatorId, OrderId, RefundId
+from gateway.model import (
+    Attempt,
+    AttemptState,
+    Order,
+    OrderState,
+    Refund,
+    RefundReason,
+    RefundState,
+    Terminal,
+)
 
 encode = msgspec.json.Encoder().encode
 _next_action = msgspec.json.Decoder(NextAction)
@@ -75,9 +84,32 @@ class OrderObject(Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] | msgspec.Raw | None
 
 
+class RefundObject(Struct, frozen=True, kw_only=True):
+    """Money on its way back. `note` says why it is where it is, `asked_by` which operator asked
+    that it be sent; `reference` is of the transfer, when it was returned by hand.
+    """
+
+    id: RefundId
+    object: Literal["refund"] = "refund"
+    order: OrderId
+    attempt: AttemptId
+    number: str
+    amount: int
+    currency: str
+    reason: RefundReason
+    state: RefundState
+    merchant_refund_no: str | None
+    note: str | None
+    asked_by: OperatorId | None
+    reference: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
 class EventData(Struct, frozen=True, omit_defaults=True):
     order: OrderObject
     attempt: AttemptObject | None = None
+    refund: RefundObject | None = None
 
 
 class EventObject(Struct, frozen=True):
@@ -193,6 +225,25 @@ def order_object(order: Order, public_url: str) -> OrderObject:
     )
 
 
+def refund_object(refund: Refund) -> RefundObject:
+    return RefundObject(
+        id=refund.id,
+        order=refund.order_id,
+        attempt=refund.attempt,
+        number=refund.number,
+        amount=refund.amount,
+        currency=refund.currency,
+        reason=refund.reason,
+        state=refund.state,
+        merchant_refund_no=refund.merchant_refund_no,
+        note=refund.note,
+        asked_by=refund.asked_by,
+        reference=refund.reference,
+        created_at=refund.created_at.astimezone(UTC),
+        updated_at=refund.updated_at.astimezone(UTC),
+    )
+
+
 def snapshot(order: Order, now: datetime, refundable: frozenset[str]) -> Snapshot:
     """Show the buyer where the order stands; `refundable` are the channels that can give money
     back.
@@ -229,13 +280,14 @@ def snapshot(order: Order, now: datetime, refundable: frozenset[str]) -> Snapsho
 
 
 def _surplus(order: Order) -> Literal["none", "returning", "returned", "held"]:
-    states = [a.refund_state for a in order.attempts if a.state is AttemptState.SURPLUS]
-    if not states:
+    """Sum up what is owed back; `held`: some of it goes no further without a person."""
+    surplus = [attempt for attempt in order.attempts if attempt.state is AttemptState.SURPLUS]
+    if not surplus:
         return "none"
-    if all(state is RefundState.DONE for state in states):
+    if all(attempt.refund_state is RefundState.DONE for attempt in surplus):
         return "returned"
-    waiting = (None, RefundState.HELD, RefundState.FAILED, RefundState.REJECTED)
-    return "held" if any(state in waiting for state in states) else "returning"
+    held = any(attempt.refund_waits or attempt.refund_state is None for attempt in surplus)
+    return "held" if held else "returning"
 
 
 def _shown_action(attempt: Attempt) -> NextAction | None:

@@ -34,6 +34,7 @@ class Traits(Struct, frozen=True):
     repeat_window: timedelta | None  # how long `create` is deduplicated; None: until pay_by
     ask_ladder_s: tuple[int, ...]
     slow_ask_s: int  # after the ladder
+    refund_repeat_window: timedelta | None = None  # as of `refund`; None: for good
 
 
 class CreateRequest(Struct, frozen=True):

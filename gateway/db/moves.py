@@ -13,11 +13,11 @@ from typing import Final
 from msgspec import Struct
 
 from gateway.db.orders import Connection
-from gateway.ids import AttemptId, EventId, OrderId, RefundId
-from gateway.model import Attempt, Evidence, Order, RefundState
+from gateway.ids import AttemptId, EventId, OrderId
+from gateway.model import Attempt, Evidence, Order, Refund
 
 # How long the sync webhook has before the sweep takes the event over.
-_SYNC_WEBHOOK: Final = "30 seconds"
+SYNC_WEBHOOK: Final = "30 seconds"
 
 
 class NewEvent(Struct, frozen=True):
@@ -29,18 +29,6 @@ class NewEvent(Struct, frozen=True):
     body: str
 
 
-class SurplusRefund(Struct, frozen=True):
-    """What is owed back, written with the fact that it is owed."""
-
-    id: RefundId
-    attempt: AttemptId
-    number: str
-    amount: int
-    currency: str
-    state: RefundState
-    note: str
-
-
 class Move(Struct, frozen=True):
     """A verdict spelt out: the order and the attempt as they shall be, and what is written with
     them.
@@ -49,7 +37,7 @@ class Move(Struct, frozen=True):
     after: Order
     attempt: Attempt
     sibling: Attempt | None
-    refund: SurplusRefund | None
+    refund: Refund | None  # the debt, written with the fact that it is owed
     events: Sequence[NewEvent]
 
 
@@ -60,11 +48,11 @@ class Accepted(Struct, frozen=True):
     updated_at: datetime
 
 
-_KEPT: Final = """
+KEPT: Final = """
     INSERT INTO callbacks (account, notification_id, number, headers, body, settled_at)
     SELECT $1, $2, $3, $4, $5, now()
 """
-_ON_REPEAT: Final = """
+ON_REPEAT: Final = """
     ON CONFLICT ON CONSTRAINT one_row_per_notification
     DO UPDATE SET settled_at = excluded.settled_at, retry_at = NULL RETURNING id
 """
@@ -75,7 +63,7 @@ _SETTLE: Final = f"""
         WHERE id = $6 AND version = $7
         RETURNING id, merchant, state, version, notify_url
     ), kept AS (
-        {_KEPT} FROM moved WHERE $1::text IS NOT NULL {_ON_REPEAT}
+        {KEPT} FROM moved WHERE $1::text IS NOT NULL {ON_REPEAT}
     ), settled AS (
         UPDATE attempts a SET state = $13, payment_ref = $14, received_amount = $15,
             received_currency = $16, ask_at = $17, updated_at = $18, calling_until = NULL,
@@ -95,15 +83,17 @@ _SETTLE: Final = f"""
             a.parameters, a.pay_by, a.live_until, $11, (SELECT id FROM kept), $18, $18
         FROM attempts a, moved WHERE a.id = $12 AND $19::text IS NOT NULL
     ), owed AS (
-        INSERT INTO refunds (id, order_id, attempt_id, reason, number, amount, currency, state,
-        note) SELECT $23, moved.id, $24, 'surplus', $25, $26, $27, $28, $29
-        FROM moved WHERE $23::text IS NOT NULL
+        INSERT INTO refunds (id, order_id, attempt_id, account, reason, number, amount, currency,
+            state, check_at, note, cause, evidence, created_at, updated_at)
+        SELECT $23, moved.id, $24, a.account, 'surplus', $25, $26, $27,
+            $28, $29, $30, $11, (SELECT id FROM kept), $18, $18
+        FROM attempts a, moved WHERE a.id = $12 AND $23::text IS NOT NULL
     ), told AS (
         INSERT INTO events (id, merchant, type, order_id, version, url, body, deliver_at)
         SELECT e.id, moved.merchant, e.type, moved.id, moved.version, m.notify_url, e.body,
-            CASE WHEN m.notify_url IS NOT NULL THEN now() + interval '{_SYNC_WEBHOOK}' END
+            CASE WHEN m.notify_url IS NOT NULL THEN now() + interval '{SYNC_WEBHOOK}' END
         FROM moved,
-            unnest($30::text [], $31::text [], $32::text []) AS e (id, type, body),
+            unnest($31::text [], $32::text [], $33::text []) AS e (id, type, body),
             LATERAL (
                 SELECT coalesce(moved.notify_url, n.notify_url) AS notify_url
                 FROM merchants n WHERE n.id = moved.merchant
@@ -112,7 +102,7 @@ _SETTLE: Final = f"""
     SELECT version FROM moved
 """
 _KEEP: Final = f"""
-    {_KEPT} WHERE true {_ON_REPEAT}
+    {KEPT} WHERE true {ON_REPEAT}
 """
 _KEEP_UNKNOWN: Final = """
     INSERT INTO callbacks (account, notification_id, number, headers, body, retry_at)
@@ -167,7 +157,7 @@ _CLOSE_ORDER: Final = f"""
     ), told AS (
         INSERT INTO events (id, merchant, type, order_id, version, url, body, deliver_at)
         SELECT $5, moved.merchant, 'order.closed', moved.id, moved.version, m.notify_url, $6,
-            CASE WHEN m.notify_url IS NOT NULL THEN now() + interval '{_SYNC_WEBHOOK}' END
+            CASE WHEN m.notify_url IS NOT NULL THEN now() + interval '{SYNC_WEBHOOK}' END
         FROM moved, LATERAL (
             SELECT coalesce(moved.notify_url, n.notify_url) AS notify_url
             FROM merchants n WHERE n.id = moved.merchant
@@ -192,7 +182,7 @@ async def settle(
     after, attempt, sibling, refund = move.after, move.attempt, move.sibling, move.refund
     version = await conn.fetchval(
         _SETTLE,
-        *_evidence(evidence),
+        *evidence_fields(evidence),
         before.id,
         before.version,
         after.state,
@@ -220,12 +210,12 @@ async def settle(
 
 async def keep(conn: Connection, evidence: Evidence) -> None:
     """Keep a callback that changed nothing."""
-    await conn.execute(_KEEP, *_evidence(evidence))
+    await conn.execute(_KEEP, *evidence_fields(evidence))
 
 
 async def keep_unknown(conn: Connection, evidence: Evidence) -> None:
     """Keep a callback for a number that we do not know; the sweep tries it again."""
-    await conn.execute(_KEEP_UNKNOWN, *_evidence(evidence))
+    await conn.execute(_KEEP_UNKNOWN, *evidence_fields(evidence))
 
 
 async def open_attempt(conn: Connection, order: Order, attempt: Attempt) -> bool:
@@ -301,7 +291,7 @@ async def close_order(
     return version is not None
 
 
-def _evidence(evidence: Evidence | None) -> tuple[object, ...]:
+def evidence_fields(evidence: Evidence | None) -> tuple[object, ...]:
     if evidence is None:
         return (None,) * 5
     return (
@@ -313,9 +303,9 @@ def _evidence(evidence: Evidence | None) -> tuple[object, ...]:
     )
 
 
-def _refund(refund: SurplusRefund | None) -> tuple[object, ...]:
+def _refund(refund: Refund | None) -> tuple[object, ...]:
     if refund is None:
-        return (None,) * 7
+        return (None,) * 8
     return (
         refund.id,
         refund.attempt,
@@ -323,5 +313,6 @@ def _refund(refund: SurplusRefund | None) -> tuple[object, ...]:
         refund.amount,
         refund.currency,
         refund.state,
+        refund.check_at,
         refund.note,
     )

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from gateway.ids import AttemptId, OrderId
+from gateway.ids import AttemptId, OrderId, RefundId
 from gateway.model import Attempt, AttemptState, Order, OrderState, RefundState, Terminal
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
@@ -22,10 +22,10 @@ _COLUMNS: Final = """
         a.payer, a.state, a.superseded, a.amount, a.currency, a.received_amount,
         a.received_currency, a.payment_ref, a.parameters, a.next_action, a.next_action_until,
         a.pay_by, a.live_until, a.calling_until, a.ask_at, a.asks, a.needs_attention, a.created_at,
-        a.updated_at, CASE a.state WHEN 'surplus' THEN (
-            SELECT r.state FROM refunds r WHERE r.attempt_id = a.id AND r.reason = 'surplus'
-        ) END
+        a.updated_at, r.state, coalesce(r.check_at IS NULL AND r.state <> 'done', false)
     FROM orders o LEFT JOIN attempts a ON a.order_id = o.id
+        LEFT JOIN refunds r
+            ON a.state = 'surplus' AND r.attempt_id = a.id AND r.reason = 'surplus'
 """
 _READ: Final = _COLUMNS + " WHERE o.id = $1 ORDER BY a.id"
 _READ_BY_TOKEN: Final = _COLUMNS + " WHERE o.token = $1 ORDER BY a.id"
@@ -40,6 +40,14 @@ _READ_BY_NUMBER: Final = (
 )
 _READ_BY_ATTEMPT: Final = (
     _COLUMNS + " WHERE o.id = (SELECT order_id FROM attempts WHERE id = $1) ORDER BY a.id"
+)
+_READ_BY_REFUND: Final = (
+    _COLUMNS + " WHERE o.id = (SELECT order_id FROM refunds WHERE id = $1) ORDER BY a.id"
+)
+_READ_BY_REFUND_NUMBER: Final = (
+    _COLUMNS
+    + """ WHERE o.id = (SELECT order_id FROM refunds WHERE account = $1 AND number = $2)
+    ORDER BY a.id"""
 )
 _SEARCH: Final = (
     _COLUMNS
@@ -63,6 +71,7 @@ _FIRST_ATTEMPT_COLUMN: Final = 22
 _ORDER_STATE: Final = 8
 _TERMINAL: Final = 6
 _ATTEMPT_STATE: Final = 8
+_REFUND_STATE: Final = 26
 
 
 async def read(conn: Connection, order_id: OrderId) -> Reading | None:
@@ -84,6 +93,15 @@ async def read_by_number(conn: Connection, account: str, number: str) -> Reading
 
 async def read_attempt_order(conn: Connection, attempt_id: AttemptId) -> Reading | None:
     return _reading(await conn.fetch(_READ_BY_ATTEMPT, attempt_id))
+
+
+async def read_by_refund(conn: Connection, refund_id: RefundId) -> Reading | None:
+    return _reading(await conn.fetch(_READ_BY_REFUND, refund_id))
+
+
+async def read_by_refund_number(conn: Connection, account: str, number: str) -> Reading | None:
+    """Read the order of the refund with that number at that channel account."""
+    return _reading(await conn.fetch(_READ_BY_REFUND_NUMBER, account, number))
 
 
 async def order_of_token(conn: Connection, token: str) -> OrderId | None:
@@ -137,6 +155,6 @@ def _attempt(row: asyncpg.Record) -> Attempt:
     fields = list(row[_FIRST_ATTEMPT_COLUMN:])
     fields[_TERMINAL] = Terminal(fields[_TERMINAL])
     fields[_ATTEMPT_STATE] = AttemptState(fields[_ATTEMPT_STATE])
-    if fields[-1] is not None:
-        fields[-1] = RefundState(fields[-1])
+    if fields[_REFUND_STATE] is not None:
+        fields[_REFUND_STATE] = RefundState(fields[_REFUND_STATE])
     return Attempt(*fields)

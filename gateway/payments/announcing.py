@@ -12,20 +12,51 @@ from msgspec.structs import replace
 
 from gateway.db.moves import NewEvent
 from gateway.ids import new_event_id
-from gateway.model import Attempt, Order, OrderState
-from gateway.objects import EventData, EventObject, attempt_object, encode, order_object
+from gateway.model import Attempt, Order, OrderState, Refund, RefundState
+from gateway.objects import (
+    EventData,
+    EventObject,
+    attempt_object,
+    encode,
+    order_object,
+    refund_object,
+)
 
 
 class EventType(StrEnum):
     ORDER_PAID = "order.paid"
     ORDER_CLOSED = "order.closed"
     ATTEMPT_SURPLUS = "attempt.surplus"
+    REFUND_DONE = "refund.done"
+    REFUND_FAILED = "refund.failed"
+    REFUND_HELD = "refund.held"
+    REFUND_REJECTED = "refund.rejected"
+
+
+def event_of(refund: Refund) -> EventType | None:
+    """Which event says how the refund stands now; None: it is under way."""
+    match refund.state:
+        case RefundState.DONE:
+            return EventType.REFUND_DONE
+        case RefundState.FAILED:
+            return EventType.REFUND_FAILED
+        case RefundState.REJECTED:
+            return EventType.REFUND_REJECTED
+        case RefundState.HELD:
+            return EventType.REFUND_HELD if refund.waits else None
+        case RefundState.READY | RefundState.SENT:
+            return None
 
 
 def new_event(
-    event_type: EventType, order: Order, attempt: Attempt | None, public_url: str, now: datetime
+    event_type: EventType,
+    order: Order,
+    attempt: Attempt | None,
+    public_url: str,
+    now: datetime,
+    refund: Refund | None = None,
 ) -> NewEvent:
-    """Make the outbox row for a move; `order` is the order after it."""
+    """Make the outbox row for a move; `order` and `refund` are as they are after it."""
     event_id = new_event_id()
     payable = order.state is OrderState.OPEN
     body = EventObject(
@@ -37,6 +68,7 @@ def new_event(
         data=EventData(
             order=order_object(order, public_url),
             attempt=attempt_object(attempt, payable=payable) if attempt else None,
+            refund=refund_object(refund) if refund else None,
         ),
     )
     return NewEvent(event_id, event_type, attempt.id if attempt else None, encode(body).decode())

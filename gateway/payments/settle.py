@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.db import moves, orders
-from gateway.db.moves import Move, NewEvent, SurplusRefund
+from gateway.db.moves import Move, NewEvent
 from gateway.errors import PayOnceError, ServiceUnavailable
 from gateway.ids import OrderId, new_attempt_id, new_refund_id
 from gateway.model import (
@@ -26,6 +26,8 @@ from gateway.model import (
     Order,
     OrderState,
     Outcome,
+    Refund,
+    RefundReason,
     RefundState,
 )
 from gateway.payments import announcing
@@ -45,7 +47,8 @@ class Verdict(Struct, frozen=True):
     """What a report means: the states as they shall be, and what that entails.
 
     `sibling`: the money is other money under the same number, and gets a surplus attempt of its
-    own. `refund`: the state in which the debt for surplus money is born.
+    own. `refund`: the state in which the debt for surplus money is born; `releasable`: it is
+    plainly the price in full, so that risk control may let it go without a person.
     """
 
     attempt: AttemptState
@@ -53,6 +56,7 @@ class Verdict(Struct, frozen=True):
     event: announcing.EventType | None = None
     sibling: bool = False
     refund: RefundState | None = None
+    releasable: bool = False
 
 
 class Settled(Struct, frozen=True):
@@ -104,7 +108,8 @@ def _decide_paid(order: Order, attempt: Attempt, report: ChannelReport) -> Verdi
             order.state,
             event=announcing.EventType.ATTEMPT_SURPLUS,
             sibling=True,
-            refund=_refund_of(attempt, report),
+            refund=_refund_of(report),
+            releasable=_releasable(attempt, report),
         )
     pays = order.state is OrderState.OPEN and report.money == attempt.money and report.refunded == 0
     if pays:
@@ -115,20 +120,21 @@ def _decide_paid(order: Order, attempt: Attempt, report: ChannelReport) -> Verdi
         AttemptState.SURPLUS,
         order.state,
         event=announcing.EventType.ATTEMPT_SURPLUS,
-        refund=_refund_of(attempt, report),
+        refund=_refund_of(report),
+        releasable=_releasable(attempt, report),
     )
 
 
-def _refund_of(attempt: Attempt, report: ChannelReport) -> RefundState:
-    """Surplus is owed back; whatever is not plainly the price, given in full, waits for a
-    person.
-    """
+def _refund_of(report: ChannelReport) -> RefundState:
+    """Surplus is owed back, unless the channel says that all of it was given back already."""
     assert report.money is not None
-    if report.refunded is not None and report.refunded >= report.money.amount:
-        return RefundState.DONE
-    if report.refunded == 0 and report.money == attempt.money:
-        return RefundState.READY
-    return RefundState.HELD
+    given_back = report.refunded is not None and report.refunded >= report.money.amount
+    return RefundState.DONE if given_back else RefundState.HELD
+
+
+def _releasable(attempt: Attempt, report: ChannelReport) -> bool:
+    """Whatever is not plainly the price, all of it still there, waits for a person."""
+    return report.refunded == 0 and report.money == attempt.money
 
 
 async def settle(
@@ -198,12 +204,15 @@ def _move(
     """Spell a verdict out: every row as it shall be."""
     sibling = _sibling(attempt, report, now) if verdict.sibling else None
     moved = attempt if sibling else _moved(attempt, report, verdict, now)
-    refund = _surplus_refund(sibling or moved, report, verdict) if verdict.refund else None
+    refund = _surplus_refund(sibling or moved, report, verdict, now) if verdict.refund else None
     after = _after(order, moved, sibling, refund, verdict, now)
-    events: tuple[NewEvent, ...] = ()
+    events: list[NewEvent] = []
     if verdict.event is not None:
         told = after.attempt((sibling or moved).id)
-        events = (announcing.new_event(verdict.event, after, told, public_url, now),)
+        events.append(announcing.new_event(verdict.event, after, told, public_url, now))
+    if refund is not None and (event := announcing.event_of(refund)) is not None:
+        told = after.attempt(refund.attempt)
+        events.append(announcing.new_event(event, after, told, public_url, now, refund))
     return Move(after, moved, sibling, refund, events)
 
 
@@ -250,26 +259,35 @@ def _sibling(attempt: Attempt, report: ChannelReport, now: datetime) -> Attempt:
     )
 
 
-def _surplus_refund(surplus: Attempt, report: ChannelReport, verdict: Verdict) -> SurplusRefund:
+def _surplus_refund(
+    surplus: Attempt, report: ChannelReport, verdict: Verdict, now: datetime
+) -> Refund:
+    """The debt. The machine looks at once at what it may give back; the rest waits for a person."""
     assert report.money is not None
     assert verdict.refund is not None
-    match verdict.refund:
-        case RefundState.READY:
-            note = "its order does not need it"
-        case RefundState.DONE:
-            note = "given back at the channel already"
-        case _:
-            note = "what arrived is not the price, or some of it was given back: a person looks"
-    # The try is part of the number: it rises only when a refund has failed.
-    number = surplus.id.removeprefix("att_") + "R1"
-    return SurplusRefund(
-        new_refund_id(),
-        surplus.id,
-        number,
-        report.money.amount,
-        report.money.currency,
-        verdict.refund,
-        note,
+    looked_at = verdict.releasable and verdict.refund is RefundState.HELD
+    if verdict.refund is RefundState.DONE:
+        note = "given back at the channel already"
+    elif looked_at:
+        note = "its order does not need it"
+    else:
+        note = "what arrived is not the price, or some of it was given back: a person looks"
+    return Refund(
+        id=new_refund_id(),
+        order_id=surplus.order_id,
+        attempt=surplus.id,
+        account=surplus.account,
+        reason=RefundReason.SURPLUS,
+        # It follows from the attempt: were this row lost and made again, the channel would know it.
+        number=surplus.id.removeprefix("att_") + "R1",
+        tries=1,
+        amount=report.money.amount,
+        currency=report.money.currency,
+        state=verdict.refund,
+        created_at=now,
+        updated_at=now,
+        check_at=now if looked_at else None,
+        note=note,
     )
 
 
@@ -277,7 +295,7 @@ def _after(
     order: Order,
     moved: Attempt,
     sibling: Attempt | None,
-    refund: SurplusRefund | None,
+    refund: Refund | None,
     verdict: Verdict,
     now: datetime,
 ) -> Order:
@@ -290,7 +308,7 @@ def _after(
         elif ends and attempt.state.live:
             attempt = replace(attempt, superseded=True, ask_at=now, updated_at=now)
         if refund is not None and attempt.id == refund.attempt:
-            attempt = replace(attempt, refund_state=refund.state)
+            attempt = replace(attempt, refund_state=refund.state, refund_waits=refund.waits)
         return attempt
 
     siblings = (sibling,) if sibling else ()

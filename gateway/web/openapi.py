@@ -249,6 +249,10 @@ def _webhook(event: EventType) -> Json:
         EventType.ORDER_PAID: "The order is paid: deliver.",
         EventType.ORDER_CLOSED: "The order is closed; it will not be paid any more.",
         EventType.ATTEMPT_SURPLUS: "Money arrived that does not pay the order; it is owed back.",
+        EventType.REFUND_DONE: "Money was given back.",
+        EventType.REFUND_FAILED: "The channel did not give the money back; an operator decides.",
+        EventType.REFUND_HELD: "Money is to be given back, and waits for operators to allow it.",
+        EventType.REFUND_REJECTED: "An operator decided that the money is not given back.",
     }
     content: Json = {"schema": _ref(EventObject)}
     if event.value == EVENT.type:

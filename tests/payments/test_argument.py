@@ -64,7 +64,7 @@ def statements() -> list[tuple[str, str]]:
 
 
 # Pieces that whole statements are put together from.
-PARTS = {"_COLUMNS", "_KEPT"}
+PARTS = {"_COLUMNS", "KEPT"}
 
 
 @pytest.mark.parametrize(("name", "sql"), statements())

@@ -66,7 +66,8 @@ async def test_two_payments_of_one_order_are_one_capture_and_one_surplus(rig: Ri
     states = sorted(attempt.state for attempt in after.attempts)
     assert states == [AttemptState.CAPTURED, AttemptState.SURPLUS]
     surplus = next(a for a in after.attempts if a.state is AttemptState.SURPLUS)
-    assert surplus.refund_state is RefundState.READY
+    assert surplus.refund_state is RefundState.HELD
+    assert not surplus.refund_waits
     assert after.paid_attempt != surplus.id
 
 
@@ -114,7 +115,8 @@ async def test_a_second_payment_under_one_number_is_a_sibling_surplus(rig: Rig) 
     after = await rig.read(order)
     assert [a.state for a in after.attempts] == [AttemptState.CAPTURED, AttemptState.SURPLUS]
     assert {a.number for a in after.attempts} == {number}
-    assert after.attempts[1].refund_state is RefundState.READY
+    assert after.attempts[1].refund_state is RefundState.HELD
+    assert not after.attempts[1].refund_waits
 
 
 async def test_a_wrong_amount_is_surplus_and_held(rig: Rig) -> None:
@@ -125,6 +127,7 @@ async def test_a_wrong_amount_is_surplus_and_held(rig: Rig) -> None:
     assert after.state is OrderState.OPEN
     assert after.attempts[0].received_amount == PRICE - 1
     assert after.attempts[0].refund_state is RefundState.HELD
+    assert after.attempts[0].refund_waits
 
 
 async def test_money_for_a_closed_order_is_surplus(rig: Rig) -> None:
@@ -178,8 +181,8 @@ async def test_a_report_for_an_unknown_number_is_an_error_of_its_own(rig: Rig) -
 
 
 REFUND_OF_THE_WINNER = """
-    INSERT INTO refunds (id, order_id, attempt_id, reason, number, amount, currency, state)
-    SELECT 'ref_1', order_id, id, 'surplus', 'r1', 1, 'CNY', 'ready' FROM attempts
+    INSERT INTO refunds (id, order_id, attempt_id, account, reason, number, amount, currency, state)
+    SELECT 'ref_1', order_id, id, account, 'surplus', 'r1', 1, 'CNY', 'held' FROM attempts
 """
 
 

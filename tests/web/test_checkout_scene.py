@@ -69,7 +69,9 @@ class Case(Struct, frozen=True):
 
 
 def surplus(state: RefundState | None, *more: Attempt, order: OrderState) -> Order:
-    return an_order(replace(SURPLUS, refund_state=state), *more, state=order)
+    waits = state is RefundState.HELD
+    attempt = replace(SURPLUS, refund_state=state, refund_waits=waits)
+    return an_order(attempt, *more, state=order)
 
 
 EXPIRED: Final = replace(an_order(CODE_SHOWN), expires_at=EARLIER)

@@ -160,30 +160,68 @@ CREATE INDEX attempts_to_ask ON attempts (ask_at, id) WHERE ask_at IS NOT NULL;
 ALTER TABLE orders ADD CONSTRAINT paid_by_one_of_its_attempts
 FOREIGN KEY (paid_attempt) REFERENCES attempts DEFERRABLE;
 
+-- Who may decide about refunds that wait for a person, for every merchant of this gateway.
+CREATE TABLE operators (
+    id text PRIMARY KEY,
+    name text NOT NULL UNIQUE,
+    token_hash bytea NOT NULL UNIQUE, -- SHA-256 of a token with 256 random bits
+    created_at timestamptz NOT NULL DEFAULT now(),
+    revoked_at timestamptz
+);
+
 CREATE TABLE refunds (
     id text PRIMARY KEY,
     order_id text NOT NULL REFERENCES orders,
     attempt_id text NOT NULL,
+    account text NOT NULL REFERENCES channel_accounts,
     reason text NOT NULL CHECK (reason IN ('surplus', 'merchant')),
     -- The winner is never refunded by a machine: a surplus refund can only point at a surplus attempt.
     attempt_state text GENERATED ALWAYS AS (
         CASE reason WHEN 'surplus' THEN 'surplus' ELSE 'captured' END
     ) STORED,
-    number text NOT NULL UNIQUE,
-    try integer NOT NULL DEFAULT 1 CHECK (try > 0),
+    number text NOT NULL UNIQUE, -- what the channel sees as our refund number
+    try integer NOT NULL DEFAULT 1 CHECK (try > 0), -- a part of the number; rises only from failed
     amount bigint NOT NULL CHECK (amount > 0),
     currency text NOT NULL,
     state text NOT NULL CHECK (state IN ('held', 'ready', 'sent', 'done', 'failed', 'rejected')),
-    note text,
+    check_at timestamptz, -- when the machine looks at it next; null: it has ended or waits for a person
+    checks integer NOT NULL DEFAULT 0, -- since its state last moved
+    released_at timestamptz, -- when risk control let a surplus refund go
+    asked_by text REFERENCES operators,
+    approved_by text REFERENCES operators,
+    sent_at timestamptz, -- before the channel was first called with this number
     merchant_refund_no text,
+    explanation text, -- the merchant's words for it, which the channel is told
+    note text, -- why it is where it is
+    refund_ref text, -- the channel's own id of it
+    reference text, -- of the transfer, when it was returned by hand
     cause text NOT NULL DEFAULT 'settle',
+    evidence bigint, -- the raw callback behind the last move
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT a_refund_fits_its_attempt
-    FOREIGN KEY (attempt_id, attempt_state) REFERENCES attempts (id, state)
+    FOREIGN KEY (attempt_id, attempt_state) REFERENCES attempts (id, state),
+    CONSTRAINT two_persons_approve
+    CHECK (approved_by IS NULL OR (asked_by IS NOT NULL AND approved_by <> asked_by)),
+    -- Surplus leaves only when risk control or two persons let it go.
+    CONSTRAINT surplus_is_let_go_before_it_is_sent CHECK (
+        reason = 'merchant' OR state NOT IN ('ready', 'sent')
+        OR released_at IS NOT NULL OR approved_by IS NOT NULL
+    ),
+    -- What the machine has begun it looks at again, and what has ended it leaves alone.
+    CONSTRAINT what_is_under_way_is_looked_at CHECK (
+        CASE WHEN state IN ('ready', 'sent') THEN check_at IS NOT NULL
+        ELSE state = 'held' OR check_at IS NULL END
+    )
 );
 CREATE INDEX refunds_of_attempt ON refunds (attempt_id);
+CREATE INDEX refunds_of_order ON refunds (order_id);
+CREATE INDEX refunds_by_state ON refunds (state, id DESC);
+CREATE INDEX refunds_to_check ON refunds (check_at, id) WHERE check_at IS NOT NULL;
+CREATE INDEX refunds_released ON refunds (account, released_at) WHERE released_at IS NOT NULL;
 CREATE UNIQUE INDEX one_surplus_refund_per_attempt ON refunds (attempt_id) WHERE reason = 'surplus';
+CREATE UNIQUE INDEX one_refund_per_merchant_refund_no ON refunds (order_id, merchant_refund_no)
+WHERE merchant_refund_no IS NOT NULL;
 
 -- Every move of every noun, written by triggers; nobody else writes here.
 CREATE TABLE journal (
@@ -217,9 +255,9 @@ BEGIN
 END $$;
 CREATE FUNCTION journal_refund() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO journal (order_id, noun, noun_id, from_state, to_state, cause)
+    INSERT INTO journal (order_id, noun, noun_id, from_state, to_state, cause, evidence)
     VALUES (new.order_id, 'refund', new.id, CASE tg_op WHEN 'INSERT' THEN 'none' ELSE old.state END,
-            new.state, new.cause);
+            new.state, new.cause, new.evidence);
     RETURN NULL;
 END $$;
 CREATE TRIGGER journal_order_birth AFTER INSERT ON orders
