@@ -8,8 +8,8 @@
 | `app_certificate`, `alipay_certificate`, `root_certificate` | certificate mode: the text of
   `appCertPublicKey_*.crt`, `alipayCertPublicKey_RSA2.crt` and `alipayRootCert.crt` |
 | `seller_id` | the merchant's own user id, 16 digits; if given, callbacks for others are refused |
-| `base_url` | the whole address of the gateway, its path too; the default is Alipay's own,
-  `https://openapi.alipay.com/gateway.do` |
+| `base_url` | another gateway; `/gateway.do` is added where it is missing, and the default is
+  Alipay's own, `https://openapi.alipay.com/gateway.do` |
 
 Either the public key or the three certificates: an app is in one mode or the other.
 """
@@ -35,7 +35,9 @@ from gateway.errors import ConfigurationError
 # Alipay's keys by SN; and in certificate mode, who may vouch for new ones.
 Believed = tuple[dict[str, RSAPublicKey], Trust | None]
 
-BASE_URL: Final = "https://openapi.alipay.com/gateway.do"
+BASE_URL: Final = "https://openapi.alipay.com"
+
+_PATH: Final = "/gateway.do"
 
 # What each text must look like, and what to do when it does not. Values are never quoted.
 _SHAPES: Final = {
@@ -44,7 +46,7 @@ _SHAPES: Final = {
     "seller_id": (r"[0-9]{16}|", "give the merchant's user id, 16 digits, or leave it out"),
     "base_url": (
         r"https?://[^\s/?#@]+(/[^\s?#]*)?",
-        "give the gateway's URL, its path too, without user, query or fragment",
+        "give the gateway's URL without user, query or fragment",
     ),
 }
 _CERTIFICATES: Final = ("app_certificate", "alipay_certificate", "root_certificate")
@@ -77,7 +79,7 @@ def read_credentials(settings: Mapping[str, str], secrets: Mapping[str, str]) ->
         app_id=given["app_id"],
         app_key=app_key,
         seller_id=given["seller_id"],
-        base_url=given["base_url"],
+        gateway=given["base_url"].removesuffix(_PATH).rstrip("/") + _PATH,
         fixed_keys=fixed_keys,
         trust=trust,
     )

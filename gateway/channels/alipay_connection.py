@@ -40,7 +40,7 @@ class Credentials(Struct, frozen=True):
     app_id: str
     app_key: RSAPrivateKey
     seller_id: str  # empty: not checked
-    base_url: str
+    gateway: str  # the one URL of all calls
     fixed_keys: dict[str, RSAPublicKey]
     trust: Trust | None  # None: public-key mode
 
@@ -100,7 +100,7 @@ class Connection:
         fields = self._signed(
             method, notify_url=notify_url, return_url=return_url, biz_content=content
         )
-        return f"{self._credentials.base_url}?{_encoded(fields)}"
+        return f"{self._credentials.gateway}?{_encoded(fields)}"
 
     def order_text(self, method: Method, content: str, *, notify_url: str) -> str:
         """Return what Alipay's SDK in the merchant's app is handed to pay with."""
@@ -129,7 +129,7 @@ class Connection:
         """The public fields go in the query and the content in the body, as Alipay's SDKs do."""
         fields = self._signed(method, notify_url=notify_url, biz_content=content)
         body = _encoded({"biz_content": fields.pop("biz_content")})
-        url = URL(f"{self._credentials.base_url}?{_encoded(fields)}", encoded=True)
+        url = URL(f"{self._credentials.gateway}?{_encoded(fields)}", encoded=True)
         headers = {
             "Content-Type": "application/x-www-form-urlencoded;charset=utf-8",
             "User-Agent": f"PayOnce/{__version__}",
