@@ -43,3 +43,9 @@ class SandboxChannel(Protocol):
 
     def decline(self, number: str) -> Payment:
         """The buyer's bank refuses. Raises NotPayable."""
+
+    def way_back(self, payment: Payment, wanted: str) -> str:
+        """Where the buyer's browser goes from here, paid or not; nothing when it stays.
+
+        `wanted` is what the page was asked for, and comes from the browser: not to be trusted.
+        """

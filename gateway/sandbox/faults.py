@@ -38,12 +38,17 @@ class LoseAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Error(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The channel answers an HTTP error, `times` times, whether or not it did as told."""
+    """The channel answers an HTTP error, `times` times, whether or not it did as told.
+
+    A channel that words its errors inside a 200 (Alipay) does so when a `code` of its own is
+    given, such as aop.unknow-error, and answers the bare status without.
+    """
 
     verb: Verb
     status: Annotated[int, Meta(ge=400, le=599)]
     after_executing: bool
     times: Times = 1
+    code: str | UnsetType = UNSET
 
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,7 +169,7 @@ class FaultBoard:
         request: web.Request,
         call: Call,
         act: Callable[[], web.Response],
-        fail: Callable[[int], web.Response],
+        fail: Callable[[Error], web.Response],
     ) -> web.Response:
         """Answer a channel's call through the faults that lie in its way.
 
@@ -180,7 +185,7 @@ class FaultBoard:
             act()
         match fault:
             case Error():
-                return fail(fault.status)
+                return fail(fault)
             case LoseAnswer():
                 if request.transport is not None:
                     request.transport.abort()

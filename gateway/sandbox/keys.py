@@ -13,8 +13,10 @@ from pathlib import Path
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
+
+from gateway.sandbox.alipay_keys import AlipayKeys, new_alipay_keys
+from gateway.sandbox.pem import new_rsa_key, private_pem, public_pem
 
 FILE_NAME = "sandbox-keys.json"
 CERTIFICATE_YEARS = 5
@@ -29,7 +31,7 @@ class CertifiedKey(msgspec.Struct, frozen=True):
 
 
 class SandboxKeys(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything secret on both sides of the sandbox's WeChat Pay, as PEM text.
+    """Everything secret on both sides of the sandbox, as PEM text: WeChat Pay's, then Alipay's.
 
     `platform` holds two certificates: the second is the one that a rotation moves to.
     """
@@ -43,26 +45,29 @@ class SandboxKeys(msgspec.Struct, frozen=True, kw_only=True):
     public_key_pair: str
     public_key: str
     platform: tuple[CertifiedKey, CertifiedKey]
+    alipay: AlipayKeys = msgspec.field(default_factory=new_alipay_keys)
 
 
 def sandbox_keys(folder: Path | None) -> SandboxKeys:
     """Answer the keys kept in `folder`, making them the first time; None keeps them nowhere.
 
+    A file from before the sandbox knew a channel keeps what it has and gains that channel's keys.
     Raises ValueError, naming the file, when what is kept there cannot be read.
     """
     if folder is None:
         return _new_keys()
     path = folder / FILE_NAME
-    if path.exists():
-        try:
-            return msgspec.json.decode(path.read_bytes(), type=SandboxKeys)
-        except msgspec.DecodeError as error:
-            raise ValueError(
-                f"{path} does not hold sandbox keys ({error}); delete it and new ones are made"
-            ) from error
-    keys = _new_keys()
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_private(path, msgspec.json.encode(keys))
+    kept = path.read_bytes() if path.exists() else None
+    try:
+        keys = _new_keys() if kept is None else msgspec.json.decode(kept, type=SandboxKeys)
+    except msgspec.DecodeError as error:
+        raise ValueError(
+            f"{path} does not hold sandbox keys ({error}); delete it and new ones are made"
+        ) from error
+    whole = msgspec.json.encode(keys)
+    if whole != kept:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_private(path, whole)
     return keys
 
 
@@ -83,9 +88,34 @@ def wechat_account(keys: SandboxKeys, base_url: str) -> dict[str, str]:
     }
 
 
+def alipay_account(keys: SandboxKeys, base_url: str) -> dict[str, str]:
+    """The settings that Alipay's merchant would type in for public-key mode.
+
+    `base_url` is where the sandbox serves Alipay: its own URL followed by `/alipay`.
+    """
+    return {
+        "app_id": keys.alipay.app_id,
+        "app_key": keys.alipay.app_key,
+        "alipay_public_key": keys.alipay.alipay_public_key,
+        "seller_id": keys.alipay.seller_id,
+        "base_url": base_url,
+    }
+
+
+def alipay_certificate_account(keys: SandboxKeys, base_url: str) -> dict[str, str]:
+    """The same merchant in certificate mode: three certificates take the public key's place."""
+    account = alipay_account(keys, base_url)
+    del account["alipay_public_key"]
+    return account | {
+        "app_certificate": keys.alipay.app_certificate,
+        "alipay_certificate": keys.alipay.alipay[0].certificate,
+        "root_certificate": keys.alipay.root_certificates,
+    }
+
+
 def _new_keys() -> SandboxKeys:
     mchid = "16" + _random_text(string.digits, 8)
-    pair = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pair = new_rsa_key()
     alphabet = string.ascii_letters + string.digits
     return SandboxKeys(
         mchid=mchid,
@@ -94,16 +124,14 @@ def _new_keys() -> SandboxKeys:
         apiv3_key=_random_text(alphabet, 32),
         merchant=_certified_key(f"sandbox merchant {mchid}"),
         public_key_id=f"PUB_KEY_ID_0{mchid}{_random_text(string.digits, 22)}",
-        public_key_pair=_private_pem(pair),
-        public_key=pair.public_key()
-        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-        .decode(),
+        public_key_pair=private_pem(pair),
+        public_key=public_pem(pair.public_key()),
         platform=(_certified_key("sandbox platform 1"), _certified_key("sandbox platform 2")),
     )
 
 
 def _certified_key(common_name: str) -> CertifiedKey:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    key = new_rsa_key()
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     made_at = datetime.now(UTC) - timedelta(days=1)  # a clock that is behind still accepts it
     certificate = (
@@ -120,17 +148,9 @@ def _certified_key(common_name: str) -> CertifiedKey:
     )
     return CertifiedKey(
         serial=f"{certificate.serial_number:040X}",
-        key=_private_pem(key),
+        key=private_pem(key),
         certificate=certificate.public_bytes(serialization.Encoding.PEM).decode(),
     )
-
-
-def _private_pem(key: rsa.RSAPrivateKey) -> str:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    ).decode()
 
 
 def _random_text(alphabet: str, length: int) -> str:

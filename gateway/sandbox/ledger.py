@@ -56,7 +56,8 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     """What a merchant asked a channel to collect under one number, and what came of it.
 
     `request` is the body the merchant sent, for a channel that must recognise a repeat or answer
-    a field back. `tokens` are what QR codes and prepay ids carry.
+    a field back. `tokens` are what QR codes and prepay ids carry. `ref` is the channel's own id of
+    the order, where it has one before money moves.
     """
 
     channel: str
@@ -70,6 +71,7 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     tokens: tuple[str, ...]
     created_at: datetime
     payable_until: datetime
+    ref: str = ""
     scanned_at: datetime | None = None
     closed_at: datetime | None = None
     declines: int = 0
@@ -248,7 +250,8 @@ class Ledger:
         key = (payment.channel, payment.number)
         self._payments[key] = payment
         self._by_token.update(dict.fromkeys(payment.tokens, key))
-        for capture in payment.captures:
-            self._by_ref[payment.channel, capture.ref] = key
+        for ref in (payment.ref, *(capture.ref for capture in payment.captures)):
+            if ref:
+                self._by_ref[payment.channel, ref] = key
         for refund in payment.refunds:
             self._by_refund[payment.channel, refund.number] = key

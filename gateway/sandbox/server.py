@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from gateway.sandbox.alipay import Alipay
 from gateway.sandbox.callbacks import CallbackSender
 from gateway.sandbox.channel import SandboxChannel, Shared
 from gateway.sandbox.control import CHANNELS, SHARED, control_routes
@@ -36,7 +37,10 @@ def sandbox_app(
     journal = Journal(state_file, Payment) if state_file is not None else None
     faults = FaultBoard(Faults(pace=pace))
     shared = Shared(Ledger(journal), faults, CallbackSender(faults), public_url.rstrip("/"))
-    channels: dict[str, SandboxChannel] = {"wechat": Wechat(keys, shared)}
+    channels: dict[str, SandboxChannel] = {
+        "wechat": Wechat(keys, shared),
+        "alipay": Alipay(keys, shared),
+    }
 
     app = web.Application()
     app[SHARED] = shared

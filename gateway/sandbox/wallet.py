@@ -1,4 +1,5 @@
-"""The buyer's wallet, as pages: it pays what a QR code, a prepay id or an H5 link stands for.
+"""The buyer's wallet, as pages: it pays what a QR code, a prepay id or a cashier's link stands for,
+and shows by its colours whose it is.
 
 The pages are whole without JavaScript: a form asks, a redirect answers, and coming back or loading
 again pays nothing twice.
@@ -21,7 +22,10 @@ H5_LINK_LIFE = timedelta(minutes=5)
 SHOWN = 50
 PAYEE = web.AppKey("payee", str)
 SIGNS = {"CNY": "￥", "USD": "$", "BRL": "R$"}
-CHANNEL_NAMES = {"wechat": "微信支付"}
+CHANNEL_NAMES = {"wechat": "微信支付", "alipay": "支付宝"}
+BALANCES = {"wechat": "零钱", "alipay": "账户余额"}
+ALIPAY_CODE = "https://qr.alipay.com/"
+APP_ORDER = "method=alipay.trade.app.pay"
 BEIJING = timezone(timedelta(hours=8))
 HERE = Path(__file__).parent
 SECURITY = {
@@ -42,7 +46,9 @@ class Slip(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     token: str
     payee: str
+    kind: str
     channel: str
+    balance: str
     subject: str
     number: str
     price: str
@@ -92,7 +98,7 @@ async def show_index(request: web.Request) -> web.Response:
         "rows": [_row(one, shared.faults.now(one.channel)) for one in latest[:SHOWN]],
         "more": max(0, len(latest) - SHOWN),
         "public_url": shared.public_url,
-        "channels": [CHANNEL_NAMES.get(kind, kind) for kind in request.app[CHANNELS]],
+        "channels": {kind: CHANNEL_NAMES.get(kind, kind) for kind in request.app[CHANNELS]},
     }
     return _page(request, "wallet_index.html", context)
 
@@ -104,7 +110,9 @@ async def show_wallet(request: web.Request) -> web.Response:
     token = code.removeprefix("prepay_id=")
     if not token:
         return _page(request, "wallet_home.html", {})
-    if token.startswith(("http://", "https://")):
+    if APP_ORDER in token.partition("?")[0]:  # the text an app is given, not yet a link
+        raise web.HTTPSeeOther(f"/alipay/gateway.do?{token}")
+    if token.startswith(("http://", "https://")) and not token.startswith(ALIPAY_CODE):
         return _page(request, "wallet_notice.html", {"notice": "link", "link": token})
     return _confirm(request, token, query.get("redirect_url", ""), paid=query.get("paid") == "1")
 
@@ -130,15 +138,28 @@ async def pay(request: web.Request) -> web.Response:
     channel = request.app[CHANNELS][payment.channel]
     receipt = {"code": token}
     try:
-        channel.pay(payment.number, amount=None, at=None, again=False)
+        payment = channel.pay(payment.number, amount=None, at=None, again=False)
     except NotPayable:
         pass  # the page that follows says what it is: paid already, closed or expired
     else:
         receipt["paid"] = "1"
-    redirect_url = _web_address(wanted)
-    if redirect_url and "paid" in receipt:
-        raise web.HTTPSeeOther(redirect_url)
-    raise web.HTTPSeeOther(f"/wallet?{urlencode(receipt | {'redirect_url': redirect_url})}")
+    way_back = _web_address(channel.way_back(payment, wanted))
+    if way_back and "paid" in receipt:
+        raise web.HTTPSeeOther(way_back)
+    receipt["redirect_url"] = _web_address(wanted)
+    raise web.HTTPSeeOther(f"/wallet?{urlencode(receipt)}")
+
+
+def refuse(request: web.Request, code: str, said: str) -> web.Response:
+    """The page on which a channel tells the buyer, and nobody else, what the merchant did wrong.
+
+    It is in GBK, as Alipay's is.
+    """
+    context = {"code": code, "said": said}
+    text = aiohttp_jinja2.render_string("wallet_refused.html", request, context)
+    body = text.encode("gbk", "xmlcharrefreplace")
+    headers = {**SECURITY, "Content-Type": "text/html; charset=gbk"}
+    return web.Response(body=body, headers=headers)
 
 
 async def send_file(request: web.Request) -> web.FileResponse:
@@ -154,19 +175,22 @@ def _confirm(
     payment = shared.ledger.find_by_token(token)
     if payment is None:
         return _page(request, "wallet_notice.html", {"notice": "unknown", "link": ""}, status=404)
+    channel = request.app[CHANNELS][payment.channel]
     state = _state(payment, shared.faults.now(payment.channel))
     if state == "payable":
-        payment = request.app[CHANNELS][payment.channel].scan(payment.number)
+        payment = channel.scan(payment.number)
     slip = Slip(
         state=state,
         token=token,
         payee=request.app[PAYEE],
+        kind=payment.channel,
+        balance=BALANCES.get(payment.channel, "余额"),
         channel=CHANNEL_NAMES.get(payment.channel, payment.channel),
         subject=payment.subject,
         number=payment.number,
         price=_price(payment.amount, payment.currency),
         paid_at=_clock(payment.captures[0].paid_at) if payment.captures else "",
-        redirect_url=_web_address(redirect_url),
+        redirect_url=_web_address(channel.way_back(payment, redirect_url)),
         just_paid=paid and state == "paid",
     )
     return _page(request, "wallet_slip.html", {"slip": slip})

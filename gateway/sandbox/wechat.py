@@ -98,6 +98,9 @@ class Wechat:
     def decline(self, number: str) -> Payment:
         return self._orders.decline(number)
 
+    def way_back(self, _payment: Payment, wanted: str) -> str:
+        return wanted
+
     async def _create(self, request: web.Request) -> web.Response:
         product = request.match_info["product"]
         number = number_in(await request.read(), "out_trade_no")
@@ -164,7 +167,7 @@ class Wechat:
             request,
             Call(KIND, verb, number),
             act=lambda: self._attempt(request, body, act),
-            fail=lambda status: broken(status).response(),
+            fail=lambda error: broken(error.status).response(),
         )
 
     def _attempt(self, request: web.Request, body: bytes, act: Act) -> web.Response:

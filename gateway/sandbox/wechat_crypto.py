@@ -10,15 +10,16 @@ import secrets
 import string
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from functools import cache
 from typing import cast
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.x509 import load_pem_x509_certificate
+
+from gateway.sandbox.pem import load_private
 
 SCHEME = "WECHATPAY2-SHA256-RSA2048"
 PROBE_PREFIX = "WECHATPAY/SIGNTEST/"
@@ -53,7 +54,7 @@ class Signer:
 
     def __init__(self, serial: str, private_key_pem: str) -> None:
         self.serial = serial
-        self._key = _private_key(private_key_pem)
+        self._key = load_private(private_key_pem)
 
     def headers(self, body: bytes, timestamp: int, *, probe: bool = False) -> dict[str, str]:
         """The Wechatpay-* headers over a body; a probe carries a signature that must not hold."""
@@ -91,13 +92,6 @@ class MerchantKey:
         except (InvalidSignature, Base64Error):
             return False
         return True
-
-
-@cache
-def _private_key(pem: str) -> rsa.RSAPrivateKey:
-    """Loading proves that the numbers belong together, which is slow: once for each key."""
-    key = serialization.load_pem_private_key(pem.encode(), password=None)
-    return cast(rsa.RSAPrivateKey, key)
 
 
 def read_authorization(header: str) -> Authorization | None:

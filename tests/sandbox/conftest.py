@@ -10,6 +10,7 @@ from aiohttp.test_utils import TestServer, unused_port
 
 from gateway.sandbox.keys import SandboxKeys, sandbox_keys
 from gateway.sandbox.server import sandbox_app
+from tests.sandbox.alipay_merchant import AlipayMerchant
 from tests.sandbox.merchant import Merchant, Receiver
 
 StartSandbox = Callable[[Path | None], Awaitable[TestServer]]
@@ -59,3 +60,12 @@ async def merchant(
         merchant = Merchant(session, keys, sandbox_url, receiver)
         await merchant.faults(refund_takes_s=0)
         yield merchant
+
+
+@pytest.fixture
+async def alipay(
+    keys: SandboxKeys, sandbox_url: str, receiver: Receiver
+) -> AsyncIterator[AlipayMerchant]:
+    receiver.status, receiver.answer = 200, b"success"
+    async with aiohttp.ClientSession() as session:
+        yield AlipayMerchant(session, keys, sandbox_url, receiver)

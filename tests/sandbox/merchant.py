@@ -53,11 +53,12 @@ class ReceivedCallback(msgspec.Struct, frozen=True):
 
 
 class Receiver:
-    """The merchant's notify URL: keeps what it gets and answers the status it was told to."""
+    """The merchant's notify URL: keeps what it gets and answers as it was told to."""
 
     def __init__(self) -> None:
         self.url = ""
         self.status = 204
+        self.answer = b""
         self.received: list[ReceivedCallback] = []
         self._news = asyncio.Condition()
         self.app = web.Application()
@@ -74,7 +75,7 @@ class Receiver:
         async with self._news:
             self.received.append(ReceivedCallback(dict(request.headers), body))
             self._news.notify_all()
-        return web.Response(status=self.status)
+        return web.Response(status=self.status, body=self.answer)
 
 
 class Merchant:

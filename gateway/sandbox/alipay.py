@@ -1,0 +1,175 @@
+"""Alipay's open platform for one application, as it behaves on the wire of `gateway.do`.
+
+Methods, checks, codes and states follow the documents of 当面付, 电脑网站支付, 手机网站支付 and
+APP支付. Here is the one address and what a method's name leads to; what the methods mean is in
+alipay_trades.py and alipay_refunds.py, who may call in alipay_gate.py, and what is told in
+alipay_news.py.
+"""
+
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from urllib.parse import urlencode
+
+import msgspec
+from aiohttp import web
+
+from gateway.sandbox.alipay_answers import CertificateAnswer
+from gateway.sandbox.alipay_bodies import CertificateRequest, kept_of, number_in, read_body
+from gateway.sandbox.alipay_errors import AlipayRefusal, worded
+from gateway.sandbox.alipay_gate import KIND, PREFIX, AlipayGate, Sent, read_parameters
+from gateway.sandbox.alipay_news import AlipayNews
+from gateway.sandbox.alipay_refunds import AlipayRefunds
+from gateway.sandbox.alipay_trades import AlipayTrades
+from gateway.sandbox.channel import Shared
+from gateway.sandbox.faults import Call, Error, Verb
+from gateway.sandbox.keys import SandboxKeys
+from gateway.sandbox.ledger import Payment
+from gateway.sandbox.wallet import refuse
+
+Act = Callable[[Sent], msgspec.Struct]
+"""What a method does with its parameters: an answer to sign; raises AlipayRefusal."""
+
+
+class Method(msgspec.Struct, frozen=True):
+    """A method that is answered: its act, and how the control calls name and count it."""
+
+    act: Act
+    verb: Verb | None = None
+    numbered_by: tuple[str, ...] = ("out_trade_no",)
+
+
+CASHIERS = {
+    "alipay.trade.page.pay": "page",
+    "alipay.trade.wap.pay": "wap",
+    "alipay.trade.app.pay": "app",
+}
+"""Methods that only a buyer's browser calls, with a URL or a form that the merchant signed."""
+
+
+class Alipay:
+    """The channel: its address, and what the wallet may do with its trades."""
+
+    kind = KIND
+
+    def __init__(self, keys: SandboxKeys, shared: Shared) -> None:
+        self._shared = shared
+        self._gate = AlipayGate(keys, shared.faults)
+        self._news = AlipayNews(keys, shared, self._gate)
+        self._refunds = AlipayRefunds(shared, self._news)
+        self._trades = AlipayTrades(shared, self._news, self._refunds)
+        self._methods = self._make_methods()
+        self._known: Mapping[str, object] = {**self._methods, **CASHIERS}
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        yield web.get(PREFIX + "/gateway.do", self._serve)
+        yield web.post(PREFIX + "/gateway.do", self._serve)
+
+    def resume(self) -> None:
+        for payment in self._shared.ledger:
+            if payment.channel != KIND:
+                continue
+            for capture in payment.captures:
+                if not capture.told:
+                    self._news.tell_paid(payment, capture)
+            for refund in payment.refunds:
+                if not refund.told:
+                    self._news.tell_refunded(payment, refund)
+
+    def reset(self) -> None:
+        """Nothing is under way here: a refund ends with its call."""
+
+    def pay(self, number: str, *, amount: int | None, at: datetime | None, again: bool) -> Payment:
+        return self._trades.pay(number, amount=amount, at=at, again=again)
+
+    def scan(self, number: str) -> Payment:
+        return self._trades.scan(number)
+
+    def decline(self, number: str) -> Payment:
+        return self._trades.decline(number)
+
+    def way_back(self, payment: Payment, _wanted: str) -> str:
+        """Only where the order itself said: after paying signed, before it the page to quit to."""
+        return self._news.return_address(payment) or kept_of(payment).order.quit_url
+
+    def _make_methods(self) -> dict[str, Method]:
+        trades, refunds = self._trades, self._refunds
+        refund_number = ("out_request_no", "out_trade_no")
+        return {
+            "alipay.trade.precreate": Method(trades.precreate, "create"),
+            "alipay.trade.query": Method(trades.query, "query"),
+            "alipay.trade.close": Method(trades.close, "close"),
+            "alipay.trade.cancel": Method(trades.cancel, "close"),
+            "alipay.trade.refund": Method(
+                lambda sent: refunds.ask(sent, trades.find), "refund", refund_number
+            ),
+            "alipay.trade.fastpay.refund.query": Method(
+                lambda sent: refunds.find(sent, trades.find), "query_refund", refund_number
+            ),
+            "alipay.open.app.alipaycert.download": Method(self._certificate),
+        }
+
+    async def _serve(self, request: web.Request) -> web.Response:
+        """GET or POST /alipay/gateway.do - one method, through the faults and the door"""
+        sent = await read_parameters(request)
+        name = sent.get("method", "")
+        if name in CASHIERS:
+            return await self._open_cashier(request, sent)
+        method = self._methods.get(name)
+        if method is None or method.verb is None:
+            return self._attempt(sent)
+        return await self._shared.faults.answer(
+            request,
+            Call(KIND, method.verb, self._number(sent, method.numbered_by)),
+            act=lambda: self._attempt(sent),
+            fail=lambda error: self._fail(sent, error),
+        )
+
+    def _attempt(self, sent: Sent) -> web.Response:
+        try:
+            self._gate.admit(sent, self._known)
+            return self._gate.answer(sent, self._methods[sent["method"]].act(sent))
+        except AlipayRefusal as refusal:
+            return self._gate.refuse(sent, refusal)
+
+    async def _open_cashier(self, request: web.Request, sent: Sent) -> web.Response:
+        """Let a browser in: the order begins here, and the wallet is the cashier's page."""
+        number = number_in(sent.get("biz_content", ""), "out_trade_no")
+        return await self._shared.faults.answer(
+            request,
+            Call(KIND, "create", number),
+            act=lambda: self._show_cashier(request, sent),
+            fail=lambda error: _broken(error.status),
+        )
+
+    def _show_cashier(self, request: web.Request, sent: Sent) -> web.Response:
+        try:
+            self._gate.admit(sent, self._known)
+            payment = self._trades.place(CASHIERS[sent["method"]], sent)
+        except AlipayRefusal as refusal:
+            return refuse(request, refusal.body.sub_code, refusal.body.sub_msg)
+        cashier = f"/wallet?{urlencode({'code': payment.tokens[0]})}"
+        return web.Response(status=302, headers={"Location": cashier})
+
+    def _fail(self, sent: Sent, error: Error) -> web.Response:
+        """Say what a fault asks for: inside a signed 200 by its code, or as a bare status."""
+        if not isinstance(error.code, str):
+            return _broken(error.status)
+        return self._gate.answer(sent, worded(error.code).body)
+
+    def _certificate(self, sent: Sent) -> CertificateAnswer:
+        sn = read_body(sent.get("biz_content", ""), CertificateRequest).alipay_cert_sn
+        certificate = self._gate.find_certificate(sn)
+        return CertificateAnswer(alipay_cert_content=b64encode(certificate.encode()).decode())
+
+    def _number(self, sent: Sent, names: tuple[str, ...]) -> str:
+        """The merchant's number that a call is about, also when it gives Alipay's instead."""
+        body = sent.get("biz_content", "")
+        payment = self._shared.ledger.find_by_ref(KIND, number_in(body, "trade_no"))
+        return number_in(body, *names) or (payment.number if payment else "")
+
+
+def _broken(status: int) -> web.Response:
+    """What stands in front of the gateway answers when the gateway does not."""
+    page = f"<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>"
+    return web.Response(status=status, text=page, content_type="text/html")
