@@ -45,6 +45,7 @@ from gateway.up import (
 from workers.main import working
 
 T = TypeVar("T")
+_FOLDER = click.Path(path_type=Path, file_okay=False)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
 
 
@@ -59,16 +60,20 @@ def cli() -> None:
     "--port",
     default=8080,
     show_default=True,
+    type=click.IntRange(0, 65533),
     help="The sandbox and shop take the next two; 0: any.",
 )
-@click.option("--data", default=".payonce", show_default=True, type=click.Path(path_type=Path))
+@click.option("--data", type=_FOLDER, help="Default: PAYONCE_DATA, or .payonce.")
 @click.option(
     "--ready-file", type=click.Path(path_type=Path), help="Written (JSON) once all is up."
 )
-def up(port: int, data: Path, ready_file: Path | None) -> None:
+def up(port: int, data: Path | None, ready_file: Path | None) -> None:
     """Run everything: PostgreSQL, Valkey, gateway, worker, channel sandbox and demo shop."""
     began = time.monotonic()
-    settings = replace(_settings(), data=str(data.resolve()))
+    settings = _settings()
+    settings = replace(settings, data=str(Path(data or settings.data).resolve()))
+    if ready_file is not None:
+        _make_way(ready_file)
 
     async def run() -> None:
         async with everything(settings, choose_ports(port), click.echo) as ready:
@@ -134,7 +139,7 @@ def doctor(as_json: bool) -> None:
     """Check every dependency, the clock, the keys and the channels; say what to do."""
 
     async def run(settings: Settings) -> None:
-        findings = await examine(settings)
+        findings = await examine(_with_running(settings))
         if as_json:
             click.echo(json.dumps([{"what": f.what, "ok": f.ok, "says": f.says} for f in findings]))
         else:
@@ -358,24 +363,45 @@ async def _with_servers(settings: Settings, run: Callable[[Settings], Awaitable[
         await run(replace(settings, database_url=database_url, redis_url=redis_url))
 
 
+def _with_running(settings: Settings) -> Settings:
+    """Fill in, where nothing is set, the servers and keys of a `payonce up` on the data folder."""
+    data = Path(settings.data)
+    running = find_running(data)
+    if settings.database_url is not None or running is None:
+        return settings
+    return replace(
+        settings,
+        database_url=running.database_url,
+        redis_url=settings.redis_url or running.redis_url,
+        secret_keys=settings.secret_keys or kept_secret_keys(data),
+    )
+
+
 def _with_database(run: Callable[[Connection, Cipher], Awaitable[T]]) -> T:
     """Run with a connection to the configured database, or to that of a running `payonce up`."""
-    settings = _settings()
+    settings = _with_running(_settings())
     if settings.database_url is None:
-        running = find_running(Path(settings.data))
-        if running is None:
-            raise ConfigurationError(
-                "PAYONCE_DATABASE_URL (database_url): is not set, and no PayOnce runs on "
-                f"{settings.data}"
-            )
-        settings = replace(settings, database_url=running.database_url)
-    cipher = Cipher(settings.secret_keys or kept_secret_keys(Path(settings.data)))
+        raise ConfigurationError(
+            "PAYONCE_DATABASE_URL (database_url): is not set, and no PayOnce runs on "
+            f"{settings.data}"
+        )
+    cipher = Cipher(settings.secret_keys)
 
     async def work() -> T:
         async with pool_for(settings) as pool, pool.acquire() as conn:
             return await run(conn, cipher)
 
     return _run(work())
+
+
+def _make_way(ready_file: Path) -> None:
+    """Take away what an earlier start left, so that nobody believes it; and try the folder now."""
+    try:
+        ready_file.unlink(missing_ok=True)
+        write_ready_file(ready_file, None)
+        ready_file.unlink()
+    except OSError as error:
+        raise ConfigurationError(f"--ready-file: {ready_file}: {error.strerror}") from error
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -412,7 +438,7 @@ def _say_where(ready: Ready, took_s: float) -> None:
     click.echo(
         f"\nPayOnce is ready ({took_s:.1f} s)\n\n"
         f"  shop      {ready.shop_url}    put something in the cart and pay it\n"
-        f"  wallet    {ready.sandbox_url}/wallet    pays what the QR code says\n"
+        f"  wallet    {ready.sandbox_url}    the buyer's phone, on your screen: pays what waits\n"
         f"  API       {ready.gateway_url}/docs\n"
         f"  API key   {ready.api_key}\n\n"
         "Ctrl-C stops everything; the data stays."

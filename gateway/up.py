@@ -73,6 +73,7 @@ async def everything(
 ) -> AsyncIterator[Ready]:
     """Run the whole product for as long as the block runs; `say` is told what takes time."""
     data = Path(settings.data)
+    _must_be_free(ports)
     gateway_url = settings.public_url or f"http://{_HOST}:{ports.gateway}"
     sandbox_url, shop_url = f"http://{_HOST}:{ports.sandbox}", f"http://{_HOST}:{ports.shop}"
     async with AsyncExitStack() as stack:
@@ -83,7 +84,7 @@ async def everything(
             database_url = database_url or servers.database_url
             redis_url = redis_url or servers.redis_url
             say(f"PostgreSQL and Valkey are up ({time.monotonic() - began:.1f} s)")
-        await asyncio.to_thread(data.mkdir, parents=True, exist_ok=True)
+        await asyncio.to_thread(_make_folders, data)
         secrets = _secrets(data / _SECRETS)
         settings = replace(
             settings,
@@ -105,7 +106,7 @@ async def everything(
             api_key=secrets.api_key,
             webhook_secret=secrets.webhook_secret,
             public_url=shop_url,
-            database_path=str(data / "shop.sqlite"),
+            database_path=str(data / "shop" / "shop.sqlite"),
         )
         ledger = data / "sandbox" / "ledger.jsonl"
         sites = (
@@ -136,13 +137,28 @@ async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[N
         try:
             await web.TCPSite(runner, host, port, backlog=1024).start()
         except OSError as error:
-            raise ConfigurationError(
-                f"{host}:{port} cannot be listened on ({error.strerror}); "
-                "stop what is there, or choose another --port"
-            ) from error
+            raise _taken(host, port, error) from error
         yield
     finally:
         await runner.cleanup()
+
+
+def _must_be_free(ports: Ports) -> None:
+    """Say at once, and not after the databases were made, that a port is taken."""
+    for port in (ports.gateway, ports.sandbox, ports.shop):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((_HOST, port))
+            except OSError as error:
+                raise _taken(_HOST, port, error) from error
+
+
+def _taken(host: str, port: int, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"--port: {host}:{port} cannot be listened on ({error.strerror}); "
+        "stop what is there, or choose another --port"
+    )
 
 
 def choose_ports(port: int) -> Ports:
@@ -155,7 +171,7 @@ def choose_ports(port: int) -> Ports:
         return Ports(*(each.getsockname()[1] for each in (first, second, third)))
 
 
-def write_ready_file(path: Path, ready: Ready) -> None:
+def write_ready_file(path: Path, ready: Ready | None) -> None:
     """Write it whole or not at all, for its owner alone: it holds keys."""
     unfinished = path.with_name(path.name + ".unfinished")
     _write_private(unfinished, msgspec.json.format(msgspec.json.encode(ready)))
@@ -166,6 +182,12 @@ def kept_secret_keys(data: Path) -> tuple[str, ...]:
     """Return the secret key that `up` made in a data folder, if it made one."""
     path = data / _SECRETS
     return (_secrets(path).secret_key,) if path.exists() else ()
+
+
+def _make_folders(data: Path) -> None:
+    """The data folder lets PostgreSQL's user pass; what the sandbox and shop keep is ours alone."""
+    for folder in (data / "sandbox", data / "shop"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _secrets(path: Path) -> Secrets:
@@ -191,6 +213,8 @@ async def _set_up_merchant(
     cipher = Cipher(settings.secret_keys)
     notify_url = f"{shop_url}/webhooks/payonce"
     async with pool_for(settings) as pool, pool.acquire() as conn:
-        await add_merchant(conn, cipher, MERCHANT, "Demo shop", notify_url, secrets.webhook_secret)
+        await add_merchant(
+            conn, cipher, MERCHANT, "山间茶铺 Hillside Tea", notify_url, secrets.webhook_secret
+        )
         await let_key_in(conn, MERCHANT, secrets.api_key)
         await add_channel(conn, cipher, MERCHANT, ACCOUNT, "wechat", account)

@@ -12,6 +12,7 @@
 
   let busy = false;
   let returning = null;
+  let leaving = false;
 
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-apply] button");
@@ -70,14 +71,24 @@
   function goBack() {
     const link = document.querySelector("[data-return]");
     if (!link || returning !== null) return;
-    document.querySelector("[data-returning]").hidden = false;
     returning = setTimeout(() => location.assign(link.href), Number(link.dataset.return) * 1000);
+    leaving = true;
+    tell();
   }
 
   function stay() {
     clearTimeout(returning);
-    document.querySelector("[data-returning]").hidden = true;
+    leaving = false;
+    tell();
   }
+
+  // Every drawing of the page says again what is about to happen, with the way to prevent it.
+  function tell() {
+    const notice = document.querySelector("[data-returning]");
+    if (notice) notice.hidden = !leaving;
+  }
+
+  document.addEventListener("checkout-drawn", tell);
 
   document.addEventListener("checkout-turned", () => {
     if (checkout().dataset.kind === "paid") goBack();

@@ -87,6 +87,7 @@
     if (!next.hasAttribute("data-final")) finalSince = null;
     else if (finalSince === null) finalSince = Date.now();
     before.replaceWith(next);
+    document.dispatchEvent(new Event("checkout-drawn"));
     document.title = next.dataset.title.trim();
     if (open && !turned) next.querySelector("details")?.setAttribute("open", "");
     refocus(next, focus, turned);

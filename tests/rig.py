@@ -199,7 +199,7 @@ async def start_rig(
                 ),
                 **changes,
             )
-            return await stack.enter_async_context(_rig(settings, keys, worker=worker))
+            return await stack.enter_async_context(running_rig(settings, keys, worker=worker))
 
         yield start
 
@@ -211,7 +211,7 @@ async def rig(start_rig: StartRig) -> Rig:
 
 
 @asynccontextmanager
-async def _rig(settings: Settings, keys: SandboxKeys, *, worker: bool) -> AsyncIterator[Rig]:
+async def running_rig(settings: Settings, keys: SandboxKeys, *, worker: bool) -> AsyncIterator[Rig]:
     sandbox_port, receiver_port = unused_port(), unused_port()
     sandbox_url = f"http://127.0.0.1:{sandbox_port}"
     secret, api_key = new_webhook_secret(), new_api_key()

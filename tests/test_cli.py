@@ -4,6 +4,7 @@ wrong.
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -80,7 +81,8 @@ async def test_rotating_a_key_lets_both_work_for_a_while(
 ) -> None:
     old = payonce.answer("merchant", "add", "--id", "shop", "--name", "Shop")["api_key"]
     new = payonce.answer("merchant", "rotate-key", "--id", "shop")["api_key"]
-    ends = dict(await pool.fetch("SELECT hash, expires_at FROM api_keys"))
+    rows = await pool.fetch("SELECT hash, expires_at FROM api_keys")
+    ends = {row["hash"]: row["expires_at"] for row in rows}
     assert ends[hash_api_key(old)] is not None
     assert ends[hash_api_key(new)] is None
 
@@ -166,3 +168,38 @@ def test_serve_without_secret_keys_says_how_to_make_one(payonce: Command) -> Non
     assert refused.returncode == 1
     assert "new-secret-key" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_up_says_which_option_is_wrong_before_it_makes_anything(
+    payonce: Command, tmp_path: Path
+) -> None:
+    port = unused_port()
+    a_file = tmp_path / "file"
+    a_file.touch()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        refused = {
+            "--port": payonce("up", "--port", str(port), "--data", "data"),
+            "'--port'": payonce("up", "--port", "70000"),
+            "'--data'": payonce("up", "--data", str(a_file)),
+            "--ready-file": payonce("up", "--ready-file", "nowhere/ready.json"),
+        }
+    for named, said in refused.items():
+        assert said.returncode != 0
+        assert named in said.stderr
+        assert "Traceback" not in said.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_ready_file_of_an_earlier_start_is_not_left_to_be_believed(
+    payonce: Command, tmp_path: Path
+) -> None:
+    stale = tmp_path / "ready.json"
+    stale.write_text("{}")
+    port = unused_port()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        payonce("up", "--port", str(port), "--ready-file", str(stale))
+    assert not stale.exists()

@@ -34,6 +34,8 @@ class Traits(Struct, frozen=True):
     repeat_window: timedelta | None  # how long `create` is deduplicated; None: until pay_by
     ask_ladder_s: tuple[int, ...]
     slow_ask_s: int  # after the ladder
+    needs_payer: frozenset[str] = frozenset()  # products that are made for one openid
+    needs_client_ip: frozenset[str] = frozenset()
     refund_repeat_window: timedelta | None = None  # as of `refund`; None: for good
 
 

@@ -80,11 +80,14 @@ TRAITS: Final = Traits(
     closes=True,
     refunds=True,
     live_after_close=False,
-    shortest_window=timedelta(minutes=1),
+    # WeChat Pay wants a whole minute by its own clock, when our request has arrived there.
+    shortest_window=timedelta(seconds=90),
     late_margin=timedelta(minutes=10),
     repeat_window=None,
     ask_ladder_s=(3, 10, 30, 60, 180, 300, 600, 1800),
     slow_ask_s=3600,
+    needs_payer=frozenset({Product.JSAPI}),
+    needs_client_ip=frozenset({Product.H5}),
 )
 
 _TRADES: Final = "/v3/pay/transactions"

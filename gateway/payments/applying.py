@@ -29,6 +29,7 @@ from gateway.errors import (
     ChannelRefusal,
     ChannelRefused,
     ChannelUnavailable,
+    InvalidRequest,
     NotFound,
     OrderAlreadyPaid,
     OrderClosed,
@@ -256,7 +257,17 @@ class Application:
         account = await self._desk.accounts.choose(
             order.merchant, wish.channel, wish.terminal, wish.product, order.money
         )
-        product = wish.product or account.adapter.traits.products[wish.terminal]
+        traits = account.adapter.traits
+        product = wish.product or traits.products[wish.terminal]
+        # Said before anything is closed or opened for a request that no channel can take.
+        if product in traits.needs_payer and not wish.openid:
+            raise InvalidRequest(
+                "buyer.openid", f"`{product}` is made for one payer; send its openid."
+            )
+        if product in traits.needs_client_ip and not wish.client_ip:
+            raise InvalidRequest(
+                "buyer.ip", f"`{product}` needs the address of the buyer's device."
+            )
         return Taker(account, product, wish.openid)
 
     async def _take(

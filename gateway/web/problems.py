@@ -35,6 +35,7 @@ _PASSING: Final = (
     asyncpg.TransactionRollbackError,
     asyncpg.ReadOnlySQLTransactionError,  # a failover has not reached us yet
     asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InternalClientError,  # the connection was killed while it was being used
 )
 
 

@@ -10,6 +10,7 @@ from gateway.errors import (
     ApplyInProgress,
     ChannelDown,
     ChannelRefusal,
+    InvalidRequest,
     OrderAlreadyPaid,
     OrderClosed,
     PayOnceError,
@@ -124,14 +125,47 @@ async def test_an_error_of_the_channel_is_not_a_refusal(rig: Rig) -> None:
     assert applied.attempt == (await rig.read(order)).attempts[0].id
 
 
+async def set_appid(rig: Rig, appid: str) -> str:
+    """Set the account up with another app id; returns the one that it had."""
+    had = await rig.desk.pool.fetchval("SELECT settings ->> 'appid' FROM channel_accounts")
+    await rig.desk.pool.execute(
+        "UPDATE channel_accounts SET settings = settings || jsonb_build_object('appid', $1::text)",
+        appid,
+    )
+    rig.desk.accounts._of_merchant.clear()
+    return str(had)
+
+
 async def test_a_refusal_ends_the_attempt_and_the_next_one_has_a_new_number(rig: Rig) -> None:
     order = await rig.order()
-    jsapi = Wish("wechat", NATIVE.terminal, product="jsapi", openid="")
-    with pytest.raises(ChannelRefusal):
-        await rig.apply(order, jsapi)
+    rightly = await set_appid(rig, "wx0000000000000000")
+    with pytest.raises(ChannelRefusal, match="APPID_MCHID_NOT_MATCH"):
+        await rig.apply(order)
     assert (await rig.read(order)).attempts[0].state is AttemptState.DECLINED
+    await set_appid(rig, rightly)
     await rig.apply(order)
     assert len((await rig.read(order)).attempts) == 2
+
+
+@pytest.mark.parametrize(("product", "field"), [("jsapi", "buyer.openid"), ("h5", "buyer.ip")])
+async def test_what_no_channel_could_take_is_refused_before_anything_is_closed(
+    rig: Rig, product: str, field: str
+) -> None:
+    order = await rig.order()
+    await rig.apply(order)
+    before = await rig.read(order)
+    with pytest.raises(InvalidRequest) as refused:
+        await rig.apply(order, Wish("wechat", NATIVE.terminal, product=product))
+    assert refused.value.members["field"] == field
+    assert await rig.read(order) == before
+
+
+@pytest.mark.parametrize("expires_in_s", [1, 60, 61])
+async def test_an_order_can_be_paid_until_its_last_second(rig: Rig, expires_in_s: int) -> None:
+    """The channel wants to be given more time than is left; money that comes late is surplus."""
+    order = await rig.order(expires_in_s=expires_in_s)
+    await rig.apply(order)
+    assert (await rig.read(order)).attempts[0].state is AttemptState.PAYING
 
 
 async def test_another_product_closes_the_old_attempt_first(rig: Rig) -> None:

@@ -36,7 +36,7 @@ async def rig(keys: SandboxKeys, database_url: str, redis_url: str) -> AsyncIter
         port=unused_port(),
         secret_keys=(Fernet.generate_key().decode(),),
     )
-    async with rigs._rig(settings, keys, worker=False) as rig:
+    async with rigs.running_rig(settings, keys, worker=False) as rig:
         yield rig
 
 
