@@ -52,7 +52,9 @@ class AlipayMerchant:
     def gateway(self) -> str:
         return self.account["base_url"] + "/gateway.do"
 
-    def signed(self, method: str, biz: Json | str, **more: str) -> dict[str, str]:
+    def signed(
+        self, method: str, biz: Mapping[str, object] | str, /, **more: str
+    ) -> dict[str, str]:
         """All parameters of a call, as documented unless the test changes some of them."""
         parameters = {
             "app_id": self.account["app_id"],
@@ -72,7 +74,7 @@ class AlipayMerchant:
         made = self._key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())
         return b64encode(made).decode()
 
-    async def call(self, method: str, biz: Json | str, **more: str) -> Reply:
+    async def call(self, method: str, biz: Mapping[str, object] | str, /, **more: str) -> Reply:
         """POST with everything in the form."""
         return await self.send(self.signed(method, biz, **more))
 
@@ -117,7 +119,7 @@ class AlipayMerchant:
         order = self.order(number, product_code=codes[method]) | changes
         return f"{self.gateway}?{self.words(f'alipay.trade.{method}.pay', order, return_url)}"
 
-    def words(self, method: str, order: Json, return_url: str = "") -> str:
+    def words(self, method: str, order: Mapping[str, object], return_url: str = "") -> str:
         urls = {"notify_url": self.receiver.url, "return_url": return_url}
         return urlencode(self.signed(method, order, **urls))
 
