@@ -15,6 +15,7 @@ PayOnceError
 |  |- ApplyInProgress           409  Retry-After
 |  |- RequestInProgress         409
 |  |- RefundExceedsCaptured     409
+|  |- RefundConflict            409
 |  |- PayloadTooLarge           413
 |  |- UnsupportedMediaType      415
 |  |- IdempotencyMismatch       422
@@ -151,6 +152,12 @@ class RefundExceedsCaptured(Problem):
     status = 409
     code = "refund_exceeds_captured"
     title = "More than was captured cannot be refunded"
+
+
+class RefundConflict(Problem):
+    status = 409
+    code = "refund_conflict"
+    title = "The refund does not allow that as it stands"
 
 
 class PayloadTooLarge(Problem):

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["configure_logging", "log", "log_context", "redact", "span", "tracing"]
 
 ATTEMPTS = Counter("payonce_attempts", "Attempts that came into a state", ["channel", "state"])
+REFUNDS = Counter("payonce_refunds", "Refunds that came into a state", ["reason", "state"])
+REFUNDS_WAITING = Gauge("payonce_refunds_waiting", "Refunds that go no further without a person")
 CALLBACKS = Counter("payonce_callbacks", "Callbacks by what became of them", ["account", "result"])
 ASKS = Counter("payonce_asks", "Queries made because nobody told us", ["channel", "result"])
 WEBHOOKS = Counter("payonce_webhooks", "Calls to the order service", ["result"])

@@ -15,15 +15,16 @@ import asyncpg
 import msgspec
 
 from gateway.channels.base import Callback
-from gateway.db import attempts, due, events, idempotency
+from gateway.db import attempts, due, events, idempotency, refunds
 from gateway.db.due import UnknownCallback
 from gateway.errors import PayOnceError
-from gateway.model import ChannelReport, Evidence
+from gateway.model import ChannelReport, Evidence, RefundReport
 from gateway.payments.asking import ask_overdue
 from gateway.payments.closing import expire_due
 from gateway.payments.desk import Desk
+from gateway.payments.refunding import refund_due
 from gateway.payments.settle import UnknownNumber
-from gateway.telemetry import NEEDS_ATTENTION, log
+from gateway.telemetry import NEEDS_ATTENTION, REFUNDS_WAITING, log
 from gateway.together import together
 
 _BATCH: Final = 50
@@ -39,6 +40,7 @@ async def keep_sweeping(desk: Desk) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(_keep("ask", every_s, lambda: ask_overdue(desk, _BATCH)))
         group.create_task(_keep("expire", every_s, lambda: expire_due(desk, _BATCH)))
+        group.create_task(_keep("refund", every_s, lambda: refund_due(desk, _BATCH)))
         group.create_task(_keep("deliver", every_s, lambda: desk.webhooks.deliver_overdue(_BATCH)))
         group.create_task(_keep("callbacks", every_s, lambda: settle_unknown(desk)))
         group.create_task(_keep("number", min(_NUMBER_EVERY_S, every_s), lambda: _number(desk)))
@@ -74,14 +76,17 @@ async def _settle_kept(desk: Desk, kept: UnknownCallback) -> None:
     headers = msgspec.json.decode(kept.headers, type=dict[str, str])
     # It was fresh when it was kept, and is judged by that moment.
     report = account.adapter.read(Callback(headers, kept.body, kept.received_at)).report
-    if isinstance(report, ChannelReport):
-        evidence = Evidence(
-            kept.account, kept.notification_id, kept.number, kept.headers, kept.body
-        )
-        try:
-            await desk.settle(report, evidence)
-        except UnknownNumber:
-            log.info("callback_still_unknown", account=kept.account)
+    evidence = Evidence(kept.account, kept.notification_id, kept.number, kept.headers, kept.body)
+    try:
+        match report:
+            case ChannelReport():
+                await desk.settle(report, evidence)
+            case RefundReport():
+                await desk.settle_refund(report, evidence)
+            case None:
+                await desk.keep(evidence)
+    except UnknownNumber:
+        log.info("callback_still_unknown", account=kept.account)
 
 
 async def _number(desk: Desk) -> int:
@@ -94,4 +99,5 @@ async def _tidy(desk: Desk) -> int:
     async with desk.pool.acquire() as conn:
         await idempotency.forget_old(conn, 1000)
         NEEDS_ATTENTION.set(await attempts.count_needing_attention(conn))
+        REFUNDS_WAITING.set(await refunds.count_waiting(conn))
     return 0

@@ -17,8 +17,6 @@ _COLUMNS: Final = """
     r.state, r.created_at, r.updated_at, r.check_at, r.checks, r.released_at, r.asked_by,
     r.approved_by, r.sent_at, r.merchant_refund_no, r.explanation, r.note, r.refund_ref, r.reference
 """
-_READ: Final = f"SELECT {_COLUMNS} FROM refunds r WHERE r.id = $1"
-_READ_BY_NUMBER: Final = f"SELECT {_COLUMNS} FROM refunds r WHERE r.account = $1 AND r.number = $2"
 _OF_ORDER: Final = f"SELECT {_COLUMNS} FROM refunds r WHERE r.order_id = $1 ORDER BY r.id"
 _SEARCH: Final = f"""
     SELECT {_COLUMNS} FROM refunds r
@@ -64,16 +62,6 @@ _COUNT_WAITING: Final = """
 # Where the columns stand that become enums.
 _REASON: Final = 4
 _STATE: Final = 9
-
-
-async def read(conn: Connection, refund_id: RefundId) -> Refund | None:
-    row = await conn.fetchrow(_READ, refund_id)
-    return _refund(row) if row else None
-
-
-async def read_by_number(conn: Connection, account: str, number: str) -> Refund | None:
-    row = await conn.fetchrow(_READ_BY_NUMBER, account, number)
-    return _refund(row) if row else None
 
 
 async def of_order(conn: Connection, order: OrderId) -> list[Refund]:

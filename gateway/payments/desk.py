@@ -10,11 +10,12 @@ from redis.asyncio import Redis
 from gateway.after import After
 from gateway.db import moves
 from gateway.locks.claims import Claims
-from gateway.model import ChannelReport, Evidence
+from gateway.model import ChannelReport, Evidence, Order, Refund, RefundReport
 from gateway.payments.accounts import Accounts
+from gateway.payments.refund_rules import SettledRefund, settle_refund
 from gateway.payments.settle import Settled, settle
 from gateway.settings import Settings
-from gateway.telemetry import ATTEMPTS, SETTLE_SECONDS, log
+from gateway.telemetry import ATTEMPTS, REFUNDS, SETTLE_SECONDS, log
 from gateway.webhooks import Webhooks
 
 
@@ -73,6 +74,27 @@ class Desk(Struct, frozen=True):
             )
             self.errands.run(self.after.settled(settled.order))
         return settled
+
+    async def settle_refund(
+        self, report: RefundReport, evidence: Evidence | None = None, note: str | None = None
+    ) -> SettledRefund:
+        """Settle what a channel says of a refund; what follows is begun before this returns."""
+        settled = await settle_refund(self.pool, report, self.settings.base_url, evidence, note)
+        if settled.moved:
+            self.refund_moved(settled.order, settled.refund)
+        return settled
+
+    def refund_moved(self, order: Order, refund: Refund) -> None:
+        """Follow up a committed move of a refund: count it, show it, tell of it."""
+        REFUNDS.labels(reason=refund.reason.value, state=refund.state.value).inc()
+        log.info(
+            "refund_moved",
+            order=order.id,
+            refund=refund.id,
+            state=refund.state.value,
+            waits=refund.waits,
+        )
+        self.errands.run(self.after.settled(order))
 
     async def keep(self, evidence: Evidence) -> None:
         """Keep a genuine callback that is not about a payment."""

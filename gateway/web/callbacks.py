@@ -8,7 +8,8 @@ from aiohttp import web
 
 from gateway.channels.base import Callback, CallbackRead, Channel
 from gateway.errors import BadCallback, ChannelUnavailable, NotFound, PayloadTooLarge, UnknownKey
-from gateway.model import ChannelReport, Evidence, Outcome
+from gateway.model import ChannelReport, Evidence, Outcome, RefundReport
+from gateway.payments.desk import Desk
 from gateway.payments.settle import UnknownNumber
 from gateway.telemetry import CALLBACKS, log
 from gateway.web.keys import DESK
@@ -35,17 +36,38 @@ async def receive(request: web.Request) -> web.Response:
     report = read.report
     number = report.number if report is not None else ""
     evidence = _evidence(account.id, read.notification_id, number, callback)
-    if not isinstance(report, ChannelReport):
-        await desk.keep(evidence)
-        return _answer(adapter.acknowledgement(), account.id, "noted")
     try:
-        settled = await desk.settle(report, evidence)
+        result = await _settle(desk, report, evidence)
     except UnknownNumber:
         return _later(adapter, account.id, 404, "no such order number yet", "unknown_number")
-    result = "settled" if settled.moved else "repeated"
-    if report.outcome is not Outcome.PAID:
-        result = "noted"
     return _answer(adapter.acknowledgement(), account.id, result)
+
+
+async def _settle(
+    desk: Desk, report: ChannelReport | RefundReport | None, evidence: Evidence
+) -> str:
+    """Settle what the callback reports; returns what it did, in a word. Raises UnknownNumber."""
+    if report is None:
+        await desk.keep(evidence)
+        return "noted"
+    if isinstance(report, RefundReport):
+        return await _settle_refund(desk, report, evidence)
+    settled = await desk.settle(report, evidence)
+    if report.outcome is not Outcome.PAID:
+        return "noted"
+    return "settled" if settled.moved else "repeated"
+
+
+async def _settle_refund(desk: Desk, report: RefundReport, evidence: Evidence) -> str:
+    """Settle news of a refund. One that is not ours was made by hand at the channel: it is kept.
+
+    It cannot be ours and not here yet, for a refund is committed before the channel is called.
+    """
+    try:
+        settled = await desk.settle_refund(report, evidence)
+    except UnknownNumber:
+        return "unknown_refund"
+    return "settled" if settled.moved else "repeated"
 
 
 async def _callback(request: web.Request) -> Callback:

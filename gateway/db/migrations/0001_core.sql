@@ -209,10 +209,8 @@ CREATE TABLE refunds (
         OR released_at IS NOT NULL OR approved_by IS NOT NULL
     ),
     -- What the machine has begun it looks at again, and what has ended it leaves alone.
-    CONSTRAINT what_is_under_way_is_looked_at CHECK (
-        CASE WHEN state IN ('ready', 'sent') THEN check_at IS NOT NULL
-        ELSE state = 'held' OR check_at IS NULL END
-    )
+    CONSTRAINT what_is_under_way_is_looked_at
+    CHECK (state = 'held' OR (state IN ('ready', 'sent')) = (check_at IS NOT NULL))
 );
 CREATE INDEX refunds_of_attempt ON refunds (attempt_id);
 CREATE INDEX refunds_of_order ON refunds (order_id);
