@@ -4,11 +4,6 @@ Each goes through its own signing, verifying and decrypting, so that what the sa
 the protocol is what others, who met the real channel, believe too.
 """
 
-import asyncio
-import shutil
-import subprocess
-import sys
-from os import geteuid
 from pathlib import Path
 
 import msgspec
@@ -16,10 +11,8 @@ import pytest
 
 from gateway.sandbox.keys import SandboxKeys, wechat_account
 from tests.sandbox.merchant import Json
+from tests.sandbox.sdk_runs import SCRIPTS, node_folder_with, python_with, run_script
 
-REPOSITORY = Path(__file__).parents[2]
-SDK_CACHE = REPOSITORY / ".cache" / "sdk"
-SCRIPTS = Path(__file__).parent / "sdk"
 # httpx is held below 1: the SDK asks only for a lowest version.
 PYTHON_SDK = "wechatpayv3-2.0.1"
 PYTHON_PACKAGES = ("wechatpayv3[async]==2.0.1", "httpx<1")
@@ -76,54 +69,18 @@ class Seen(msgspec.Struct, frozen=True):
     query_closed: Step
 
 
-def run_to_install(*command: str) -> None:
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.returncode:
-        pytest.fail(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
-
-
 @pytest.fixture(scope="session")
 def python_sdk() -> Path:
-    """The interpreter of an environment that holds the Python SDK and nothing of ours."""
-    folder = SDK_CACHE / PYTHON_SDK
-    if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        run_to_install(sys.executable, "-m", "venv", str(folder))
-        run_to_install(str(folder / "bin" / "pip"), "install", "-q", *PYTHON_PACKAGES)
-        (folder / "complete").touch()
-    return folder / "bin" / "python"
+    return python_with(PYTHON_SDK, *PYTHON_PACKAGES)
 
 
 @pytest.fixture(scope="session")
 def node_sdk() -> Path:
-    """The folder in which the Node SDK is installed."""
-    if shutil.which("npm") is None:
-        if shutil.which("apt-get") is None or geteuid() != 0:
-            pytest.fail("this test needs Node.js with npm: install them, or run the tests as root")
-        run_to_install("apt-get", "update", "-qq")
-        run_to_install("apt-get", "install", "-y", "-qq", "nodejs", "npm")
-    folder = SDK_CACHE / NODE_SDK
-    if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        run_to_install(
-            *("npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), NODE_SDK)
-        )
-        (folder / "complete").touch()
-    return folder
+    return node_folder_with(NODE_SDK)
 
 
 async def run_sdk(given: Json, *command: str) -> Seen:
-    """Run a script with its input, and read what it saw; what it complained of fails the test."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    printed, complaint = await process.communicate(msgspec.json.encode(given))
-    assert process.returncode == 0, complaint.decode()
-    return msgspec.json.decode(printed, type=Seen)
+    return msgspec.json.decode(await run_script(given, *command), type=Seen)
 
 
 def check(seen: Seen) -> None:
