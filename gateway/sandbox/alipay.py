@@ -47,6 +47,9 @@ CASHIERS = {
 """Methods that only a buyer's browser calls, with a URL or a form that the merchant signed."""
 
 
+ENDED = ("ACQ.TRADE_HAS_SUCCESS", "ACQ.TRADE_HAS_CLOSE")
+
+
 class Alipay:
     """The channel: its address, and what the wallet may do with its trades."""
 
@@ -138,18 +141,21 @@ class Alipay:
         return await self._shared.faults.answer(
             request,
             Call(KIND, "create", number),
-            act=lambda: self._show_cashier(request, sent),
+            act=lambda: self._show_cashier(request, sent, number),
             fail=lambda error: _broken(error.status),
         )
 
-    def _show_cashier(self, request: web.Request, sent: Sent) -> web.Response:
+    def _show_cashier(self, request: web.Request, sent: Sent, number: str) -> web.Response:
+        """Send the browser on to the wallet, which also says what became of an order that ended."""
         try:
             self._gate.admit(sent, self._known)
             payment = self._trades.place(CASHIERS[sent["method"]], sent)
         except AlipayRefusal as refusal:
+            ended = self._shared.ledger.find(KIND, number)
+            if ended is not None and refusal.body.sub_code in ENDED:
+                return _to_wallet(ended)
             return refuse(request, refusal.body.sub_code, refusal.body.sub_msg)
-        cashier = f"/wallet?{urlencode({'code': payment.tokens[0]})}"
-        return web.Response(status=302, headers={"Location": cashier})
+        return _to_wallet(payment)
 
     def _fail(self, sent: Sent, error: Error) -> web.Response:
         """Say what a fault asks for: inside a signed 200 by its code, or as a bare status."""
@@ -167,6 +173,11 @@ class Alipay:
         body = sent.get("biz_content", "")
         payment = self._shared.ledger.find_by_ref(KIND, number_in(body, "trade_no"))
         return number_in(body, *names) or (payment.number if payment else "")
+
+
+def _to_wallet(payment: Payment) -> web.Response:
+    cashier = f"/wallet?{urlencode({'code': payment.tokens[0]})}"
+    return web.Response(status=302, headers={"Location": cashier})
 
 
 def _broken(status: int) -> web.Response:
