@@ -193,12 +193,13 @@ class Alipay:
         if not answer.good:
             raise nothing_known(answer)
         found = _expected(answer, RefundFound)
-        if found.refund_status != _REFUNDED or found.refund_amount is None:
+        if not found.refund_status:
             return None
-        if found.out_request_no != number:
-            raise ChannelUnavailable("the answer is about another refund")
+        if found.out_request_no != number or found.refund_amount is None:
+            raise ChannelUnavailable("the answer is about another refund, or does not say how much")
+        state = RefundState.DONE if found.refund_status == _REFUNDED else RefundState.SENT
         money = money_of(found.refund_amount)
-        return RefundReport(self._account, number, RefundState.DONE, Source.POLL, money=money)
+        return RefundReport(self._account, number, state, Source.POLL, money=money)
 
     def read(self, callback: Callback) -> CallbackRead:
         """Verify a callback as it was received, then translate it.

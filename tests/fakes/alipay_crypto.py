@@ -142,8 +142,9 @@ def key_in(pem: str) -> rsa.RSAPrivateKey:
     return key
 
 
-def signature(key: rsa.RSAPrivateKey, text: str) -> str:
-    return b64encode(key.sign(text.encode(), PKCS1v15(), SHA256())).decode()
+def signature(key: rsa.RSAPrivateKey, text: str | bytes) -> str:
+    message = text.encode() if isinstance(text, str) else text
+    return b64encode(key.sign(message, PKCS1v15(), SHA256())).decode()
 
 
 def signed_by(key: rsa.RSAPrivateKey, sign: str, text: str) -> bool:
