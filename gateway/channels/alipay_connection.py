@@ -146,7 +146,13 @@ class Connection:
         return _opened(text, method)
 
     async def _download_certificate(self, serial: str) -> Envelope:
-        return await self._send(Method.DOWNLOAD_CERTIFICATE, write_certificate_query(serial))
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await self._send(
+                    Method.DOWNLOAD_CERTIFICATE, write_certificate_query(serial)
+                )
+        except TimeoutError as error:
+            raise ChannelUnavailable(f"no answer within {self._deadline_s:g} s") from error
 
 
 def _opened(text: bytes, method: Method) -> Envelope:

@@ -63,19 +63,19 @@ class Keys(Struct, frozen=True):
 
 
 class Turnstile:
-    """Lets one through, and then nobody for a while."""
+    """Is shut for a while after each use."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._last = datetime.min.replace(tzinfo=UTC)
+        self._shut_at = datetime.min.replace(tzinfo=UTC)
 
-    def admits(self) -> bool:
-        now = self._clock()
+    @property
+    def open(self) -> bool:
         # The distance, not the difference: a clock that was set back must not stop us for hours.
-        if abs(now - self._last) < PAUSE:
-            return False
-        self._last = now
-        return True
+        return abs(self._clock() - self._shut_at) >= PAUSE
+
+    def shut(self) -> None:
+        self._shut_at = self._clock()
 
 
 class AlipayKeys:
@@ -127,7 +127,7 @@ class AlipayKeys:
         if self._trust is None:
             return
         async with self._one_at_a_time:
-            if serial in self.current.by_serial or not turnstile.admits():
+            if serial in self.current.by_serial or not turnstile.open:
                 return
             try:
                 key = await self._fetch(serial, self._trust)
@@ -135,6 +135,8 @@ class AlipayKeys:
                 _log.warning("Alipay's certificate was not learnt: %s", error)
             else:
                 self.current = Keys({**self.current.by_serial, serial: key})
+            # Not before it ended: whoever gives up meanwhile leaves the turn to the next.
+            turnstile.shut()
 
     async def _fetch(self, serial: str, trust: Trust) -> RSAPublicKey:
         envelope = await self._download(serial)

@@ -106,6 +106,7 @@ class AlipayStub:
         self.moves_funds = True  # no: refunds are accepted without saying whether money moved
         self.gate = asyncio.Event()  # answers wait for it
         self.gate.set()
+        self.held = ""  # the verb whose next call shuts the gate
         self.headers: dict[str, str] = {}  # of the last call, names in lower case
         self._arrival = asyncio.Event()
 
@@ -282,6 +283,8 @@ class AlipayStub:
         self.headers = {name.lower(): value for name, value in request.headers.items()}
         self._arrival.set()
         self._arrival = asyncio.Event()
+        if verb == self.held:
+            self.gate.clear()
         await self.gate.wait()
         if verb in self.raw:
             status, text = self.raw.pop(verb)
