@@ -17,22 +17,31 @@ from gateway.ids import new_attempt_id, new_checkout_token, new_order_id, number
 
 Database: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
+_COLUMNS: Final = """
+    SELECT string_agg(quote_ident(column_name), ', ') FROM information_schema.columns
+    WHERE table_schema = 'public' AND table_name = $1 AND is_generated = 'NEVER'
+"""
 _COPY_ORDERS: Final = """
-    INSERT INTO orders SELECT copy.*
-    FROM orders o, unnest($2::text [], $3::text []) AS n (id, token),
-        LATERAL jsonb_populate_record(
-            o, jsonb_build_object('id', n.id, 'token', n.token, 'merchant_order_no', n.id)
-        ) AS copy
-    WHERE o.id = $1
+    WITH copy AS (
+        SELECT r.* FROM orders o, unnest($2::text [], $3::text []) AS n (id, token),
+            LATERAL jsonb_populate_record(
+                o, jsonb_build_object('id', n.id, 'token', n.token, 'merchant_order_no', n.id)
+            ) AS r
+        WHERE o.id = $1
+    )
+    INSERT INTO orders ({columns}) SELECT {columns} FROM copy
 """
 # An attempt is born `created`, as the journal wants it, and then moved.
 _COPY_ATTEMPTS: Final = """
-    INSERT INTO attempts SELECT copy.*
-    FROM attempts a, unnest($2::text [], $3::text [], $4::text []) AS n (id, order_id, number),
-        LATERAL jsonb_populate_record(a, jsonb_build_object(
-            'id', n.id, 'order_id', n.order_id, 'number', n.number, 'state', 'created'
-        )) AS copy
-    WHERE a.id = $1
+    WITH copy AS (
+        SELECT r.*
+        FROM attempts a, unnest($2::text [], $3::text [], $4::text []) AS n (id, order_id, number),
+            LATERAL jsonb_populate_record(a, jsonb_build_object(
+                'id', n.id, 'order_id', n.order_id, 'number', n.number, 'state', 'created'
+            )) AS r
+        WHERE a.id = $1
+    )
+    INSERT INTO attempts ({columns}) SELECT {columns} FROM copy
 """
 _MOVE: Final = "UPDATE attempts SET state = 'paying' WHERE id = any($1::text [])"
 _FLOOR_ORDERS: Final = f"INSERT INTO orders (id, amount) SELECT unnest($1::text []), {PRICE}"
@@ -97,7 +106,9 @@ async def add_paying(db: Database, template: Template, count: int) -> list[str]:
     orders = await _add_orders(db, template.paying_order, count)
     ids = [new_attempt_id() for _ in orders]
     numbers = [number_of(attempt) for attempt in ids]
-    await db.execute(_COPY_ATTEMPTS, template.attempt, ids, orders, numbers)
+    columns = await db.fetchval(_COLUMNS, "attempts")
+    copy = _COPY_ATTEMPTS.format(columns=columns)
+    await db.execute(copy, template.attempt, ids, orders, numbers)
     await db.execute(_MOVE, ids)
     await db.execute("ANALYZE orders, attempts")
     return numbers
@@ -115,5 +126,7 @@ async def add_paying_to_floor(db: Database, count: int) -> list[str]:
 
 async def _add_orders(db: Database, like: str, count: int) -> list[str]:
     ids: list[str] = [new_order_id() for _ in range(count)]
-    await db.execute(_COPY_ORDERS, like, ids, [new_checkout_token() for _ in ids])
+    columns = await db.fetchval(_COLUMNS, "orders")
+    copy = _COPY_ORDERS.format(columns=columns)
+    await db.execute(copy, like, ids, [new_checkout_token() for _ in ids])
     return ids
