@@ -35,13 +35,9 @@ class After:
         self._webhooks = webhooks
 
     async def settled(self, order: Order) -> None:
-        """Follow up a report that was settled, whether or not it moved anything."""
-        await self.show(order)
-        await self._webhooks.deliver_order(order.id)
-
-    async def show(self, order: Order) -> None:
-        """Cache what is final, lift the hush of the callback, and wake the pages."""
+        """Cache what is final, lift the hush, wake the pages, and tell the order service."""
         final = b""
         if order.state is not OrderState.OPEN:
             final = encode_final(FinalAnswer(order.merchant, order.state))
         await self._claims.conclude(order.id, order.version, final)
+        await self._webhooks.deliver_order(order.id)

@@ -16,11 +16,16 @@ OperatorId = NewType("OperatorId", str)
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS: Final = [first + second for first in _ALPHABET for second in _ALPHABET]
+_last = 0
 
 
 def time_ordered() -> str:
-    """Return 26 characters that sort after those made a millisecond ago."""
+    """Return 26 characters that sort after all that this process has made before."""
+    global _last  # noqa: PLW0603 - ids of one process are one sequence
     value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+    if value <= _last:
+        value = _last + 1 + secrets.randbits(64)  # the same millisecond, or a clock set back
+    _last = value
     return "".join(_PAIRS[(value >> shift) & 0x3FF] for shift in range(120, -1, -10))
 
 

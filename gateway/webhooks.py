@@ -28,7 +28,7 @@ from gateway.errors import ConfigurationError
 from gateway.ids import EventId
 from gateway.secrets import Cipher
 from gateway.telemetry import WEBHOOKS, log
-from gateway.together import together
+from gateway.together import Crew, together
 
 SYNC_TRIES: Final = 3
 _SYNC_PAUSE_S: Final = 0.5
@@ -66,7 +66,8 @@ def webhook_session(*, allow_private: bool) -> aiohttp.ClientSession:
     """Make the session that webhooks are sent with."""
     resolver = None if allow_private else PublicOnlyResolver(ThreadedResolver())
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(resolver=resolver, limit=200, limit_per_host=20),
+        # No queue in front of the network: the deadline is the order service's, not ours to spend.
+        connector=aiohttp.TCPConnector(resolver=resolver, limit=0),
         timeout=aiohttp.ClientTimeout(total=_DEADLINE_S),
         headers={"User-Agent": f"PayOnce/{__version__}"},
         auto_decompress=False,
@@ -112,11 +113,19 @@ class Webhooks:
         if delivery is not None:
             await self.send_claimed(delivery, at_once)
 
-    async def deliver_overdue(self, limit: int) -> int:
-        """Send what is overdue, whoever lost it; returns how many were claimed."""
+    async def deliver_overdue(self, limit: int, crew: Crew | None = None) -> int:
+        """Send what is overdue, whoever lost it; returns how many were claimed.
+
+        With a crew they are begun, not awaited, and merchants that keep it busy are left for later.
+        """
         async with self._pool.acquire() as conn:
-            claimed = await events.claim_overdue(conn, limit, _LEASE_S)
-        return await together("deliver", (self.send_claimed(each, 1) for each in claimed))
+            crowded = crew.crowded() if crew else ()
+            claimed = await events.claim_overdue(conn, limit, _LEASE_S, crowded)
+        if crew is None:
+            return await together("deliver", (self.send_claimed(each, 1) for each in claimed))
+        for each in claimed:
+            crew.begin(each.merchant, self.send_claimed(each, 1))
+        return len(claimed)
 
     async def send_claimed(self, delivery: Delivery, at_once: int) -> None:
         failed: Failed | None = None
@@ -154,8 +163,8 @@ class Webhooks:
     async def _send(self, delivery: Delivery) -> Failed | None:
         try:
             headers = await self._signed(delivery)
-        except ConfigurationError as error:
-            return Failed(str(error))
+        except (ConfigurationError, ValueError) as error:
+            return Failed(f"cannot be signed: {error}")
         if not self._allow_private and _is_private_literal(delivery.url):
             return Failed("the notify URL is not a public address")
         try:

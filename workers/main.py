@@ -73,7 +73,9 @@ async def working(desk: Desk, redis_url: str) -> AsyncIterator[None]:
 async def _keep_working(desk: Desk, redis_url: str) -> None:
     """Run arq's worker, and run it again whenever Redis went away under it."""
     while True:
-        connections = ConnectionPool.from_url(redis_url)
+        connections = ConnectionPool.from_url(
+            redis_url, socket_connect_timeout=2, socket_timeout=10
+        )
         worker = _worker(desk, connections)
         try:
             await worker.async_run()

@@ -25,7 +25,7 @@ from gateway.payments.desk import Desk
 from gateway.payments.refunding import refund_due
 from gateway.payments.settle import UnknownNumber
 from gateway.telemetry import NEEDS_ATTENTION, REFUNDS_WAITING, log
-from gateway.together import together
+from gateway.together import Crew, together
 
 _BATCH: Final = 50
 _NUMBER_EVERY_S: Final = 0.25
@@ -37,14 +37,27 @@ Step = Callable[[], Awaitable[int]]
 async def keep_sweeping(desk: Desk) -> None:
     """Sweep until cancelled."""
     every_s = desk.settings.sweep_interval_s
-    async with asyncio.TaskGroup() as group:
-        group.create_task(_keep("ask", every_s, lambda: ask_overdue(desk, _BATCH)))
-        group.create_task(_keep("expire", every_s, lambda: expire_due(desk, _BATCH)))
-        group.create_task(_keep("refund", every_s, lambda: refund_due(desk, _BATCH)))
-        group.create_task(_keep("deliver", every_s, lambda: desk.webhooks.deliver_overdue(_BATCH)))
-        group.create_task(_keep("callbacks", every_s, lambda: settle_unknown(desk)))
-        group.create_task(_keep("number", min(_NUMBER_EVERY_S, every_s), lambda: _number(desk)))
-        group.create_task(_keep("tidy", _TIDY_EVERY_S, lambda: _tidy(desk)))
+    askers, closers, senders = Crew("ask"), Crew("expire"), Crew("deliver")
+    steps: tuple[tuple[str, float, Step], ...] = (
+        ("ask", every_s, lambda: ask_overdue(desk, _taken_by(askers), askers)),
+        ("expire", every_s, lambda: expire_due(desk, _taken_by(closers), closers)),
+        ("refund", every_s, lambda: refund_due(desk, _BATCH)),
+        ("deliver", every_s, lambda: desk.webhooks.deliver_overdue(_taken_by(senders), senders)),
+        ("callbacks", every_s, lambda: settle_unknown(desk)),
+        ("number", min(_NUMBER_EVERY_S, every_s), lambda: _number(desk)),
+        ("tidy", _TIDY_EVERY_S, lambda: _tidy(desk)),
+    )
+    try:
+        async with asyncio.TaskGroup() as group:
+            for name, pause_s, step in steps:
+                group.create_task(_keep(name, pause_s, step))
+    finally:
+        for crew in (askers, closers, senders):
+            await crew.end()
+
+
+def _taken_by(crew: Crew) -> int:
+    return min(_BATCH, crew.room)
 
 
 async def _keep(name: str, every_s: float, step: Step) -> None:

@@ -5,6 +5,7 @@ None of this moves a state, so none of it raises the order's version; each names
 instead.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -21,25 +22,36 @@ _LEASE: Final = """
 _END_LEASE: Final = """
     UPDATE attempts SET calling_until = NULL WHERE id = $1 AND calling_until = $2
 """
-_CLAIMED: Final = "RETURNING a.id, a.order_id, a.account, a.number, a.superseded, a.asks"
+_CLAIMED: Final = """
+    RETURNING a.id, a.order_id, a.account, a.number, a.superseded, a.asks, a.ask_at, now()
+"""
 _CLAIM_ASK: Final = f"""
     UPDATE attempts a SET ask_at = now() + $3 * interval '1 second', asks = a.asks + 1
     WHERE a.id = $1 AND a.asks = $2 AND a.ask_at IS NOT NULL
     {_CLAIMED}
 """
 _CLAIM_OVERDUE: Final = f"""
-    UPDATE attempts a SET ask_at = now() + $2 * interval '1 second', asks = a.asks + 1
-    FROM (
-        SELECT id FROM attempts WHERE ask_at <= now()
+    WITH due AS MATERIALIZED (
+        SELECT id FROM attempts WHERE ask_at <= now() AND account <> ALL($3::text [])
         ORDER BY ask_at, id LIMIT $1 FOR UPDATE SKIP LOCKED
-    ) due
-    WHERE a.id = due.id
+    )
+    UPDATE attempts a SET ask_at = now() + $2 * interval '1 second', asks = a.asks + 1
+    FROM due WHERE a.id = due.id
     {_CLAIMED}
 """
+# The flag is in the order's JSON, so the order's version rises when it turns.
 _ASK_NEXT: Final = """
-    UPDATE attempts SET ask_at = $3, needs_attention = $4
-    WHERE id = $1 AND asks = $2 AND ask_at IS NOT NULL
-    RETURNING id
+    WITH was AS (
+        SELECT id, needs_attention FROM attempts WHERE id = $1 AND ask_at = $2
+    ), asked AS (
+        UPDATE attempts a SET ask_at = $3, needs_attention = $4
+        FROM was WHERE a.id = was.id AND a.ask_at = $2
+        RETURNING a.order_id, was.needs_attention <> $4 AS turned
+    ), shown AS (
+        UPDATE orders o SET version = version + 1 FROM asked
+        WHERE o.id = asked.order_id AND asked.turned
+    )
+    SELECT true FROM asked
 """
 _COUNT_ATTENTION: Final = (
     "SELECT count(*) FROM attempts WHERE needs_attention AND ask_at IS NOT NULL"
@@ -55,6 +67,8 @@ class Asking(Struct, frozen=True):
     number: str
     superseded: bool
     asks: int  # this one included
+    ask_at: datetime  # when our lease ends; where it has another value, a move has spoken since
+    claimed_at: datetime  # by the database's clock
 
 
 async def lease(conn: Connection, attempt: AttemptId, until: datetime) -> bool:
@@ -75,16 +89,19 @@ async def claim_ask(
     return Asking(*row) if row else None
 
 
-async def claim_overdue_asks(conn: Connection, limit: int, lease_s: float) -> list[Asking]:
-    """Claim what is overdue, the longest overdue first, however long that is."""
-    return [Asking(*row) for row in await conn.fetch(_CLAIM_OVERDUE, limit, lease_s)]
+async def claim_overdue_asks(
+    conn: Connection, limit: int, lease_s: float, without: Sequence[str] = ()
+) -> list[Asking]:
+    """Claim what is overdue, the longest overdue first, but for the accounts `without`."""
+    rows = await conn.fetch(_CLAIM_OVERDUE, limit, lease_s, list(without))
+    return [Asking(*row) for row in rows]
 
 
 async def ask_next(
     conn: Connection, asking: Asking, at: datetime | None, *, needs_attention: bool
 ) -> bool:
     """Say when it is asked next (None: never again); False: a move has decided that already."""
-    return bool(await conn.fetchval(_ASK_NEXT, asking.id, asking.asks, at, needs_attention))
+    return bool(await conn.fetchval(_ASK_NEXT, asking.id, asking.ask_at, at, needs_attention))
 
 
 async def count_needing_attention(conn: Connection) -> int:

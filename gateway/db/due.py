@@ -11,23 +11,23 @@ from gateway.db.orders import Connection
 from gateway.ids import OrderId
 
 _CLAIM_EXPIRED: Final = """
-    UPDATE orders o SET due_at = now() + $2 * interval '1 second'
-    FROM (
+    WITH due AS MATERIALIZED (
         SELECT id FROM orders WHERE due_at <= now()
         ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
-    ) due
-    WHERE o.id = due.id
+    )
+    UPDATE orders o SET due_at = now() + $2 * interval '1 second'
+    FROM due WHERE o.id = due.id
     RETURNING o.id
 """
 _CLAIM_UNKNOWN_CALLBACKS: Final = """
+    WITH due AS MATERIALIZED (
+        SELECT id FROM callbacks WHERE retry_at <= now()
+        ORDER BY retry_at LIMIT $1 FOR UPDATE SKIP LOCKED
+    )
     UPDATE callbacks c SET retry_at = CASE
         WHEN c.received_at > now() - interval '24 hours' THEN now() + interval '1 minute'
     END
-    FROM (
-        SELECT id FROM callbacks WHERE retry_at <= now()
-        ORDER BY retry_at LIMIT $1 FOR UPDATE SKIP LOCKED
-    ) due
-    WHERE c.id = due.id
+    FROM due WHERE c.id = due.id
     RETURNING c.account, c.notification_id, c.number, c.headers, c.body, c.received_at
 """
 

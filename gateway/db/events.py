@@ -1,5 +1,6 @@
 """The outbox and event log: due webhooks, positions in commit order, the merchant's pages."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -16,12 +17,12 @@ _CLAIM: Final = f"""
     {_CLAIMED}
 """
 _CLAIM_OVERDUE: Final = f"""
-    UPDATE events e SET deliver_at = now() + $2 * interval '1 second', tries = tries + 1
-    FROM (
-        SELECT id FROM events WHERE deliver_at <= now()
+    WITH due AS MATERIALIZED (
+        SELECT id FROM events WHERE deliver_at <= now() AND merchant <> ALL($3::text [])
         ORDER BY deliver_at LIMIT $1 FOR UPDATE SKIP LOCKED
-    ) due
-    WHERE e.id = due.id
+    )
+    UPDATE events e SET deliver_at = now() + $2 * interval '1 second', tries = tries + 1
+    FROM due WHERE e.id = due.id
     {_CLAIMED}
 """
 _UNDELIVERED_OF_ORDER: Final = """
@@ -46,7 +47,8 @@ _NUMBER_FRESH: Final = """
     UPDATE events e SET position = f.position
     FROM (
         SELECT fresh.id, nextval('event_positions') AS position
-        FROM (SELECT id FROM events WHERE position IS NULL ORDER BY id LIMIT $1) fresh
+        FROM (SELECT id FROM events WHERE position IS NULL
+            ORDER BY created_at, id LIMIT $1) fresh
     ) f
     WHERE e.id = f.id
     RETURNING e.id, e.position, e.body
@@ -84,8 +86,12 @@ async def claim(conn: Connection, event: EventId, tries: int, lease_s: float) ->
     return Delivery(*row) if row else None
 
 
-async def claim_overdue(conn: Connection, limit: int, lease_s: float) -> list[Delivery]:
-    return [Delivery(*row) for row in await conn.fetch(_CLAIM_OVERDUE, limit, lease_s)]
+async def claim_overdue(
+    conn: Connection, limit: int, lease_s: float, without: Sequence[str] = ()
+) -> list[Delivery]:
+    """Claim what is overdue, but for the merchants `without`."""
+    rows = await conn.fetch(_CLAIM_OVERDUE, limit, lease_s, list(without))
+    return [Delivery(*row) for row in rows]
 
 
 async def undelivered_of(conn: Connection, order_id: str) -> list[tuple[EventId, int]]:

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gateway.db.orders import Connection
 from gateway.ids import AttemptId, EventId, OrderId
-from gateway.model import Attempt, Evidence, Order, Refund
+from gateway.model import Attempt, Evidence, Order, OrderState, Refund
 
 # How long the sync webhook has before the sweep takes the event over.
 SYNC_WEBHOOK: Final = "30 seconds"
@@ -68,12 +68,11 @@ _SETTLE: Final = f"""
         UPDATE attempts a SET state = $13, payment_ref = $14, received_amount = $15,
             received_currency = $16, ask_at = $17, updated_at = $18, calling_until = NULL,
             needs_attention = false, cause = $11, evidence = (SELECT id FROM kept)
-        FROM moved WHERE a.id = $12 AND a.order_id = moved.id
+        FROM moved WHERE a.id = $12 AND a.order_id = moved.id AND $19::text IS NULL
     ), losers AS (
         UPDATE attempts a SET superseded = true, ask_at = $18, updated_at = $18
         FROM moved
-        WHERE a.order_id = moved.id AND moved.state <> 'open' AND a.id <> $12
-            AND a.state IN ('created', 'paying')
+        WHERE $34 AND a.order_id = moved.id AND a.id <> $12 AND a.state IN ('created', 'paying')
     ), sibling AS (
         INSERT INTO attempts (id, order_id, number, sibling_of, account, channel, product, terminal,
             payer, state, amount, currency, received_amount, received_currency, payment_ref,
@@ -126,7 +125,8 @@ _ACCEPT: Final = """
     )
     UPDATE attempts a SET state = 'paying', next_action = $4, next_action_until = $5,
         superseded = a.superseded OR moved.state <> 'open', calling_until = NULL,
-        ask_at = CASE moved.state WHEN 'open' THEN now() + $6 * interval '1 second' ELSE now() END,
+        ask_at = CASE WHEN moved.state = 'open' AND NOT a.superseded
+            THEN now() + $6 * interval '1 second' ELSE now() END,
         updated_at = now(), cause = 'create'
     FROM moved
     WHERE a.id = $1 AND a.order_id = moved.id AND a.state IN ('created', 'paying')
@@ -204,6 +204,7 @@ async def settle(
         [event.id for event in move.events],
         [event.type for event in move.events],
         [event.body for event in move.events],
+        before.state is OrderState.OPEN and after.state is not OrderState.OPEN,
     )
     return version is not None
 

@@ -13,6 +13,7 @@ if kind == 'live' and same == ARGV[3] then
   return {'live', body}
 end
 if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then
+  redis.call('DEL', KEYS[1]) -- what was offered before may be closed from here on
   return {'claimed'}
 end
 return {'busy'}

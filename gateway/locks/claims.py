@@ -34,6 +34,7 @@ FINAL_TTL_MS: Final = 24 * 3600 * 1000
 _HUSH_DEADLINE_S: Final = 0.05
 _DEADLINE_S: Final = 0.5
 _REST_AFTER_FAILURE_S: Final = 1.0
+_CONCLUDE_TRIES: Final = 2
 
 
 class Said(StrEnum):
@@ -97,7 +98,7 @@ class Claims:
             lambda: self._claim(_keys(order), [token, self._ttl, same.encode()])
         )
         if not isinstance(answer, list):
-            return Claim(Said.UNAVAILABLE)
+            return Claim(Said.UNAVAILABLE, token)  # it may have been taken, and its answer lost
         said = Said(answer[0].decode())
         body = answer[1] if len(answer) > 1 else b""
         return Claim(said, token if said is Said.CLAIMED else b"", body)
@@ -111,9 +112,8 @@ class Claims:
         """Cache the live answer, release the claim and enqueue the first poll, in one round
         trip.
         """
-        if claim.said is Said.CLAIMED:
-            arguments = [claim.token, same.encode(), body, str(LIVE_TTL_MS).encode()]
-            await self._ask(lambda: self._remember_and_enqueue(_keys(order), arguments, job))
+        arguments = [claim.token, same.encode(), body, str(LIVE_TTL_MS).encode()]
+        await self._ask(lambda: self._remember_and_enqueue(_keys(order), arguments, job))
 
     async def _remember_and_enqueue(
         self, keys: list[bytes], arguments: list[bytes], job: Job | None
@@ -127,30 +127,43 @@ class Claims:
             await self._remember(keys, arguments)
 
     async def release(self, order: OrderId, claim: Claim) -> None:
-        if claim.said is Said.CLAIMED:
-            await self._ask(lambda: self._release(_keys(order)[1:2], [claim.token]))
+        await self._ask(lambda: self._release(_keys(order)[1:2], [claim.token]))
 
-    async def hush(self, order: OrderId) -> None:
-        """The callback's lock: it never waits, and its failure is ignored."""
-        quiet = str(QUIET_MS).encode()
-        await self._ask(lambda: self._hush(_keys(order), [quiet]), _HUSH_DEADLINE_S)
+    async def hush(self, order: OrderId, version: int) -> None:
+        """The callback's lock: it never waits, and its failure is ignored.
+
+        `version` is the order's before the write that it is for.
+        """
+        arguments = [str(QUIET_MS).encode(), str(version).encode()]
+        await self._ask(lambda: self._hush(_keys(order), arguments), _HUSH_DEADLINE_S)
 
     async def conclude(self, order: OrderId, version: int, final: bytes) -> None:
-        """Cache what is final (empty: the order is open), lift the hush, wake the pages."""
-        await self._ask(
-            lambda: self._conclude(
-                _keys(order),
-                [final, str(FINAL_TTL_MS).encode(), ORDERS_CHANNEL, f"{order} {version}".encode()],
-            )
-        )
+        """Cache what is final (empty: the order is open), lift the hush, wake the pages.
+
+        Nobody waits for it, so it is tried though Redis did not answer a moment ago: a hush that
+        failed may have left an answer that this takes away.
+        """
+        news = f"{order} {version}".encode()
+        lived = str(FINAL_TTL_MS).encode()
+        arguments = [final, lived, ORDERS_CHANNEL, news, str(version).encode()]
+        for _ in range(_CONCLUDE_TRIES):
+            if (
+                await self._ask(lambda: self._conclude(_keys(order), arguments), rests=False)
+                is not None
+            ):
+                return
 
     async def tell_pages(self, order: OrderId, version: int) -> None:
         await self._ask(lambda: self._redis.publish(ORDERS_CHANNEL, f"{order} {version}"))
 
     async def _ask(
-        self, call: Callable[[], Awaitable[object]], deadline_s: float = _DEADLINE_S
+        self,
+        call: Callable[[], Awaitable[object]],
+        deadline_s: float = _DEADLINE_S,
+        *,
+        rests: bool = True,
     ) -> object:
-        if time.monotonic() < self._rests_until:
+        if rests and time.monotonic() < self._rests_until:
             return None
         try:
             async with asyncio.timeout(deadline_s):

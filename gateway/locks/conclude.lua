@@ -1,5 +1,6 @@
 -- Something was settled: cache what is final, lift the hush, wake the pages. KEYS: answer, claim, quiet.
--- ARGV: final body ('' while the order is open), its time to live in ms, the pages' channel, what to say.
+-- ARGV: final body ('' while the order is open), its time to live in ms, the pages' channel, what to say
+-- there, the order's version now.
 if ARGV[1] ~= '' then
   redis.call('DEL', KEYS[1])
   redis.call('HSET', KEYS[1], 'kind', 'final', 'body', ARGV[1])
@@ -8,5 +9,7 @@ if ARGV[1] ~= '' then
 elseif redis.call('HGET', KEYS[1], 'kind') == 'live' then
   redis.call('DEL', KEYS[1])
 end
-redis.call('DEL', KEYS[3])
+if tonumber(redis.call('GET', KEYS[3]) or '0') < tonumber(ARGV[5]) then
+  redis.call('DEL', KEYS[3])
+end
 return redis.call('PUBLISH', ARGV[3], ARGV[4])

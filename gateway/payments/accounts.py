@@ -30,6 +30,7 @@ MAKERS: Final[dict[str, Maker]] = {"wechat": wechat_pay}
 # Settings that every kind has; the adapter sees only the others.
 _LADDER: Final = "ask_ladder"
 _TIMEOUT: Final = "ask_timeout_s"
+_STEADY_FOR_S: Final = 1800  # asked every so many seconds for so long, then slowly
 
 
 class Account(Struct, frozen=True):
@@ -78,6 +79,7 @@ class Accounts:
         self._http = http
         self._built: dict[str, tuple[AccountRow, Account]] = {}
         self._of_merchant: dict[str, tuple[float, tuple[Account, ...]]] = {}
+        self._by_id: dict[str, tuple[float, Account]] = {}
 
     async def of_merchant(self, merchant: str) -> tuple[Account, ...]:
         """Return a merchant's usable accounts, the preferred first."""
@@ -121,12 +123,16 @@ class Accounts:
 
     async def by_id(self, account_id: str) -> Account | None:
         """Return an account by its id, enabled or not: what was begun on it must be ended on it."""
-        kept = self._built.get(account_id)
-        if kept is not None and kept[0].enabled:
+        now = time.monotonic()
+        kept = self._by_id.get(account_id)
+        if kept is not None and now < kept[0]:
             return kept[1]
         async with self._pool.acquire() as conn:
             row = await accounts.read(conn, account_id)
-        return self._usable(row) if row is not None else None
+        account = self._usable(row) if row is not None else None
+        if account is not None:
+            self._by_id[account_id] = (now + _FRESH_S, account)
+        return account
 
     def _usable(self, row: AccountRow) -> Account | None:
         """Build the account; one that is set up wrongly is left out, loudly, and harms no other."""
@@ -142,7 +148,12 @@ class Accounts:
         return account
 
     def _build(self, row: AccountRow) -> Account:
-        settings = msgspec.json.decode(row.settings, type=dict[str, str])
+        if row.kind not in MAKERS:
+            raise ConfigurationError(f"kind: there is no {row.kind!r} in this release")
+        try:
+            settings = msgspec.json.decode(row.settings, type=dict[str, str])
+        except msgspec.ValidationError as error:
+            raise ConfigurationError(f"settings: {error}") from error
         adapter = MAKERS[row.kind](
             row.id, settings, self._cipher.decrypt_settings(row.secrets), self._http
         )
@@ -157,15 +168,15 @@ class Accounts:
 
 def read_ladder(settings: Mapping[str, str]) -> tuple[int, ...] | None:
     """Read `ask_ladder` ("3,10,30") or `ask_timeout_s` ("20": every 20 s), where one is set."""
-    text = settings.get(_LADDER) or settings.get(_TIMEOUT)
+    name = _LADDER if settings.get(_LADDER) else _TIMEOUT
+    text = settings.get(name)
     if not text:
         return None
     try:
         steps = tuple(int(step) for step in text.split(","))
     except ValueError:
         steps = ()
-    if not steps or min(steps) < 1:
-        raise ConfigurationError(
-            f"{_LADDER} or {_TIMEOUT}: must be whole seconds from 1, like 3,10,30; not {text!r}"
-        )
-    return steps
+    if not steps or min(steps) < 1 or (name == _TIMEOUT and len(steps) > 1):
+        like = "3,10,30" if name == _LADDER else "20"
+        raise ConfigurationError(f"{name}: must be whole seconds from 1, like {like}; not {text!r}")
+    return steps if name == _LADDER else steps * max(1, _STEADY_FOR_S // steps[0])

@@ -148,11 +148,11 @@ async def apply_for_payment(
         with APPLY_SECONDS.time():
             async with _renewed(desk, order_id, claim):
                 applied = await application.prepare()
+        answer = LiveAnswer(application.owner, applied.attempt, msgspec.Raw(applied.body))
+        await desk.claims.remember(order_id, claim, same, encode(answer), applied.first_ask)
     except BaseException:
         await desk.claims.release(order_id, claim)
         raise
-    answer = LiveAnswer(application.owner, applied.attempt, msgspec.Raw(applied.body))
-    await desk.claims.remember(order_id, claim, same, encode(answer), applied.first_ask)
     return applied
 
 
@@ -237,6 +237,8 @@ class Application:
             self.owner = order.merchant
             taker = await self._taker(order)
             planned = plan(order, taker, now, self._spent)
+            if planned is None or planned[0] in (Step.CLOSE_OLD, Step.SUPERSEDE):
+                self._must_have_room(order)
             if planned is None:
                 applied = await self._open_and_call(order, taker, now)
             else:
@@ -294,11 +296,6 @@ class Application:
 
     async def _open_and_call(self, order: Order, taker: Taker, now: datetime) -> Applied | None:
         """Commit the attempt as `created` before the channel hears of it."""
-        if len(order.attempts) >= self._desk.settings.max_attempts:
-            raise RateLimited(
-                f"The order has {len(order.attempts)} attempts to pay it, which is the limit; "
-                "make a new order."
-            )
         attempt = self._new_attempt(order, taker, now)
         try:
             async with self._desk.pool.acquire() as conn:
@@ -308,6 +305,14 @@ class Application:
         if not opened:
             return None
         return await self._call(attempt, taker, order.version + 1, repeat=False)
+
+    def _must_have_room(self, order: Order) -> None:
+        """Say so before anything is closed for an attempt that cannot be made."""
+        if len(order.attempts) >= self._desk.settings.max_attempts:
+            raise RateLimited(
+                f"The order has {len(order.attempts)} attempts to pay it, which is the limit; "
+                "make a new order."
+            )
 
     def _new_attempt(self, order: Order, taker: Taker, now: datetime) -> Attempt:
         traits = taker.account.adapter.traits

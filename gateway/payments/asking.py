@@ -5,7 +5,8 @@ the `asks` that it was made for, so that it does nothing once the row has moved 
 what is overdue, with no lower bound in time: a worker that was down for a day loses nothing.
 """
 
-from datetime import UTC, datetime, timedelta
+import time
+from datetime import datetime, timedelta
 from typing import Final
 
 from redis.exceptions import RedisError
@@ -21,11 +22,11 @@ from gateway.payments.calling import call
 from gateway.payments.closing import end_at_channel
 from gateway.payments.desk import Desk
 from gateway.telemetry import ASKS, log
-from gateway.together import together
+from gateway.together import Crew, together
 
-# Longer than a query and a close with their deadlines: nobody else asks meanwhile, and a worker
-# that died in the middle is made up for soon.
-_LEASE_S: Final = 12.0
+# Longer than a query, a close and the query after it, with their deadlines: nobody else asks
+# meanwhile, and a worker that died in the middle is made up for soon.
+_LEASE_S: Final = 18.0
 
 
 async def ask(desk: Desk, attempt_id: AttemptId, asks: int) -> None:
@@ -36,11 +37,20 @@ async def ask(desk: Desk, attempt_id: AttemptId, asks: int) -> None:
         await _ask_claimed(desk, asking)
 
 
-async def ask_overdue(desk: Desk, limit: int) -> int:
-    """Ask about what is overdue; returns how many were claimed."""
+async def ask_overdue(desk: Desk, limit: int, crew: Crew | None = None) -> int:
+    """Ask about what is overdue; returns how many were claimed.
+
+    With a crew they are begun, not awaited, and accounts that keep it busy are left for later: a
+    channel that does not answer holds up nobody else's payments.
+    """
     async with desk.pool.acquire() as conn:
-        claimed = await attempts.claim_overdue_asks(conn, limit, _LEASE_S)
-    return await together("ask", (_ask_claimed(desk, asking) for asking in claimed))
+        crowded = crew.crowded() if crew else ()
+        claimed = await attempts.claim_overdue_asks(conn, limit, _LEASE_S, crowded)
+    if crew is None:
+        return await together("ask", (_ask_claimed(desk, asking) for asking in claimed))
+    for asking in claimed:
+        crew.begin(asking.account, _ask_claimed(desk, asking))
+    return len(claimed)
 
 
 async def ask_once(desk: Desk, attempt_id: AttemptId) -> None:
@@ -57,15 +67,28 @@ async def ask_once(desk: Desk, attempt_id: AttemptId) -> None:
 
 async def _ask_claimed(desk: Desk, asking: Asking) -> None:
     """Query, close what the buyer is no longer offered, and say when to ask next."""
+    began = time.monotonic()
     account = await desk.accounts.by_id(asking.account)
     if account is None:
         log.error("attempt_without_usable_account", attempt=asking.id, account=asking.account)
         return  # the lease ends by itself, and it is asked again
     attempt = await _query(desk, account, asking.number)
     if attempt is not None and attempt.state.live and attempt.superseded:
-        _, settled = await end_at_channel(desk, attempt)
-        attempt = settled.attempt if settled else attempt
-    await _schedule(desk, asking, account, attempt)
+        attempt = await _close_unoffered(desk, attempt)
+    # By the database's clock, which is the one that `ask_at` and `live_until` were written by.
+    now = asking.claimed_at + timedelta(seconds=time.monotonic() - began)
+    await _schedule(desk, asking, account, attempt, now)
+
+
+async def _close_unoffered(desk: Desk, seen: Attempt) -> Attempt:
+    """Close it at the channel, unless the buyer has been offered it again since it was queried."""
+    async with desk.pool.acquire() as conn:
+        reading = await orders.read_attempt_order(conn, seen.id)
+    attempt = reading[0].attempt(seen.id) if reading else seen
+    if not (attempt.state.live and attempt.superseded):
+        return attempt
+    _, settled = await end_at_channel(desk, attempt)
+    return settled.attempt if settled else attempt
 
 
 async def _query(desk: Desk, account: Account, number: str) -> Attempt | None:
@@ -81,9 +104,10 @@ async def _query(desk: Desk, account: Account, number: str) -> Attempt | None:
     return (await desk.settle(report)).attempt
 
 
-async def _schedule(desk: Desk, asking: Asking, account: Account, attempt: Attempt | None) -> None:
+async def _schedule(
+    desk: Desk, asking: Asking, account: Account, attempt: Attempt | None, now: datetime
+) -> None:
     """Write when it is asked next, unless a move has written that already."""
-    now = datetime.now(UTC)
     fast = asking.asks < len(account.ask_ladder_s)
     delay_s = account.next_ask_s(asking.asks)
     at: datetime | None = now + timedelta(seconds=delay_s)
@@ -94,7 +118,7 @@ async def _schedule(desk: Desk, asking: Asking, account: Account, attempt: Attem
         at = min(now + timedelta(seconds=delay_s), attempt.live_until)
     async with desk.pool.acquire() as conn:
         written = await attempts.ask_next(
-            conn, asking, at, needs_attention=at is not None and not fast
+            conn, asking, at, needs_attention=not fast and (attempt is None or attempt.state.live)
         )
     if written and at is not None:
         await _enqueue(desk, jobs.Job("ask", asking.id, asking.asks, (at - now).total_seconds()))

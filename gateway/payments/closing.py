@@ -6,6 +6,7 @@ else is followed by a query, and what the query does not end stays asked about u
 paid or dead.
 """
 
+import asyncio
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -25,7 +26,7 @@ from gateway.payments import announcing
 from gateway.payments.calling import call
 from gateway.payments.desk import Desk
 from gateway.payments.settle import Settled
-from gateway.together import together
+from gateway.together import Crew, together
 
 _ROUNDS: Final = 8
 _EXPIRY_LEASE_S: Final = 30.0
@@ -95,13 +96,13 @@ async def close_order(desk: Desk, order_id: OrderId, merchant: str) -> Order:
                 "The channel did not say whether the order was paid, so it stays open; "
                 "close it again."
             )
-        closed = await _close_here(desk, order_id, "merchant")
+        closed = await _close_here(desk, order, "merchant")
         if closed is not None:
             return closed
     raise ServiceUnavailable("The order is being changed by many at once; try again in a moment.")
 
 
-async def expire_due(desk: Desk, limit: int) -> int:
+async def expire_due(desk: Desk, limit: int, crew: Crew | None = None) -> int:
     """Close orders whose time is over, their attempts at the channels first; returns how many were
     looked at.
 
@@ -110,7 +111,11 @@ async def expire_due(desk: Desk, limit: int) -> int:
     """
     async with desk.pool.acquire() as conn:
         claimed = await due.claim_expired(conn, limit, _EXPIRY_LEASE_S)
-    return await together("expire", (_expire(desk, order_id) for order_id in claimed))
+    if crew is None:
+        return await together("expire", (_expire(desk, order_id) for order_id in claimed))
+    for order_id in claimed:
+        crew.begin(order_id, _expire(desk, order_id))
+    return len(claimed)
 
 
 async def _expire(desk: Desk, order_id: OrderId) -> None:
@@ -119,31 +124,43 @@ async def _expire(desk: Desk, order_id: OrderId) -> None:
     assert reading is not None
     order, now = reading
     if order.state is OrderState.OPEN and not await _any_unknown(desk, order, now):
-        await _close_here(desk, order_id, "expired")
+        await _close_here(desk, order, "expired")
 
 
 async def _any_unknown(desk: Desk, order: Order, now: datetime) -> bool:
-    """End every live attempt; is there one of which nobody can say that it will not be paid?"""
-    endings = [
-        (await end_at_channel(desk, attempt))[0]
-        for attempt in order.attempts
-        if attempt.state.live and now < attempt.live_until
-    ]
-    return Ending.UNKNOWN in endings
+    """End every live attempt, together; is there one that nobody can say will not be paid?
+
+    All are asked, however old: one that nobody asked about in time may have been paid in time. Only
+    silence is excused by age.
+    """
+    live = [attempt for attempt in order.attempts if attempt.state.live]
+    endings = await asyncio.gather(*(end_at_channel(desk, attempt) for attempt in live))
+    return any(
+        ending is Ending.UNKNOWN and now < attempt.live_until
+        for attempt, (ending, _) in zip(live, endings, strict=True)
+    )
 
 
-async def _close_here(desk: Desk, order_id: OrderId, reason: str) -> Order | None:
-    """Close the order as it is now; None: it was paid, or changed, in between."""
+async def _close_here(desk: Desk, asked: Order, reason: str) -> Order | None:
+    """Close the order as it is now; None: it was paid, or an attempt was made, since it was
+    asked.
+    """
+    known = {attempt.id for attempt in asked.attempts}
     async with desk.pool.acquire() as conn:
-        reading = await orders.read(conn, order_id)
-        assert reading is not None
-        order, now = reading
-        if order.state is not OrderState.OPEN:
-            return order if order.state is OrderState.CLOSED else None
-        after = announcing.closed(order, reason, now)
-        event = announcing.new_event(
-            announcing.EventType.ORDER_CLOSED, after, None, desk.settings.base_url, now
-        )
+        reading = await orders.read(conn, asked.id)
+    assert reading is not None
+    order, now = reading
+    if order.state is not OrderState.OPEN:
+        return order if order.state is OrderState.CLOSED else None
+    if any(attempt.state.live and attempt.id not in known for attempt in order.attempts):
+        return None
+    # As before money is written: no cached answer outlives the order.
+    await desk.claims.hush(order.id, order.version)
+    after = announcing.closed(order, reason, now)
+    event = announcing.new_event(
+        announcing.EventType.ORDER_CLOSED, after, None, desk.settings.base_url, now
+    )
+    async with desk.pool.acquire() as conn:
         if not await moves.close_order(conn, order, reason, now, event):
             return None
     desk.errands.run(desk.after.settled(after))

@@ -16,7 +16,6 @@ from gateway.errors import (
     ChannelDown,
     ChannelUnavailable,
     Forbidden,
-    InvalidRequest,
     NotFound,
     OrderNotPaid,
     RefundConflict,
@@ -119,14 +118,12 @@ async def reject(desk: Desk, refund_id: RefundId, operator: OperatorId, note: st
 
 
 async def mark_returned(
-    desk: Desk, refund_id: RefundId, operator: OperatorId, note: str, reference: str | None
+    desk: Desk, refund_id: RefundId, operator: OperatorId, note: str, reference: str
 ) -> Refund:
     """Write that a person returned a held refund's money by other means, and by which transfer.
 
-    Raises NotFound, RefundConflict, InvalidRequest where the reference is missing.
+    Raises NotFound, RefundConflict.
     """
-    if not reference:
-        raise InvalidRequest("reference", "Say which transfer returned the money.")
 
     def decision(was: Standing) -> Refund:
         if was.refund.state is RefundState.DONE and was.refund.reference == reference:

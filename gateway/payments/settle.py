@@ -31,6 +31,7 @@ from gateway.model import (
     RefundState,
 )
 from gateway.payments import announcing
+from gateway.telemetry import log
 
 # A close can race a buyer's password: an ended attempt is asked about once more this soon.
 _ASK_AFTER_END: Final = timedelta(minutes=1)
@@ -142,7 +143,7 @@ async def settle(
     report: ChannelReport,
     public_url: str,
     evidence: Evidence | None = None,
-    hush: Callable[[OrderId], Awaitable[None]] | None = None,
+    hush: Callable[[OrderId, int], Awaitable[None]] | None = None,
 ) -> Settled:
     """Record what a channel says, once, whoever says it and how often; returns how the order
     stands.
@@ -166,8 +167,7 @@ async def settle(
                     await moves.keep(conn, evidence)
                 return Settled(order, attempt, moved=False)
         if hush is not None and report.outcome is Outcome.PAID:
-            await hush(order.id)
-            hush = None
+            await hush(order.id, order.version)
         move = _move(order, attempt, report, verdict, now, public_url)
         try:
             async with pool.acquire() as conn:
@@ -177,6 +177,11 @@ async def settle(
                     return Settled(move.after, move.after.attempt(attempt.id), moved=True)
         except asyncpg.UniqueViolationError:
             continue  # a rival captured, or recorded this payment: read what it wrote
+    # Or another order has recorded this payment, and that is for a person to look at.
+    log.error("report_cannot_be_settled", account=report.account, number=report.number)
+    if evidence is not None:
+        async with pool.acquire() as conn:
+            await moves.keep_unknown(conn, evidence)
     raise ServiceUnavailable("The order is being changed by many at once; try again in a moment.")
 
 
@@ -300,7 +305,7 @@ def _after(
     now: datetime,
 ) -> Order:
     """The order as the write will leave it: what the outbox row says and the page is shown."""
-    ends = verdict.order is not OrderState.OPEN
+    ends = verdict.order is not OrderState.OPEN and order.state is OrderState.OPEN
 
     def shown(attempt: Attempt) -> Attempt:
         if attempt.id == moved.id:

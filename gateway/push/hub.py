@@ -177,6 +177,8 @@ class Hub:
 
     async def _read(self, order_id: OrderId) -> Reading:
         async with self._reads, self._pool.acquire() as conn:
+            # From here on it may miss what commits now, so nobody new may share it.
+            self._readings.pop(order_id, None)
             reading = await orders.read(conn, order_id)
         if reading is None:
             raise NotFound(f"There is no order {order_id}.")

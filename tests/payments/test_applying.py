@@ -250,7 +250,7 @@ async def test_no_cached_answer_survives_the_payment(rig: Rig) -> None:
 async def test_a_claim_that_was_revoked_by_a_payment_stores_no_answer(rig: Rig) -> None:
     order = await rig.order()
     claim = await rig.desk.claims.claim(order.id, "same")
-    await rig.desk.claims.hush(order.id)
+    await rig.desk.claims.hush(order.id, 1)
     await rig.desk.claims.remember(order.id, claim, "same", b"a QR", None)
     assert (await rig.desk.claims.claim(order.id, "same")).said is Said.BUSY
     await rig.desk.claims.conclude(order.id, 2, b"")

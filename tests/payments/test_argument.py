@@ -79,7 +79,7 @@ async def test_a_refund_of_the_winner_cannot_be_called_surplus(pool: asyncpg.Poo
         "SELECT pg_get_constraintdef(oid) FROM pg_constraint "
         "WHERE conname = 'a_refund_fits_its_attempt'"
     )
-    assert "(attempt_id, attempt_state) REFERENCES attempts(id, state)" in keys
+    assert "(attempt_id, order_id, attempt_state) REFERENCES attempts(id, order_id, state)" in keys
 
 
 def _in_python(name: str) -> bool:

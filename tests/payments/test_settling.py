@@ -92,9 +92,12 @@ async def test_without_the_version_guard_and_the_index_an_order_is_captured_twic
         await rig.desk.pool.execute("DROP INDEX one_captured_per_order")
     both_have_read = asyncio.Barrier(2)
 
-    async def meet(_order: str) -> None:
-        """Called once by each, between reading and writing: both decide before either writes."""
-        await both_have_read.wait()
+    waiting = iter(range(2))
+
+    async def meet(_order: str, _version: int) -> None:
+        """Called between reading and writing: both decide before either writes."""
+        if next(waiting, None) is not None:
+            await both_have_read.wait()
 
     await asyncio.gather(
         settle(rig.desk.pool, paid(first, "ref-1"), rig.url, hush=meet),

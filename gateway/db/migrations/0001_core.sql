@@ -83,6 +83,9 @@ CREATE TABLE orders (
     token text NOT NULL UNIQUE,
     amount_refunded bigint NOT NULL DEFAULT 0 CHECK (amount_refunded BETWEEN 0 AND amount),
     paid_attempt text,
+    paid_attempt_state text GENERATED ALWAYS AS (
+        CASE WHEN paid_attempt IS NOT NULL THEN 'captured' END
+    ) STORED,
     fingerprint bytea, -- of the core fields, for the window in which the same purchase is refused
     expires_at timestamptz NOT NULL,
     due_at timestamptz, -- when expiry is looked at next; null: never again
@@ -136,7 +139,9 @@ CREATE TABLE attempts (
     evidence bigint, -- the raw callback behind the last move
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
-    UNIQUE (id, state), -- what refunds point at, so that a refund fixes what it refunds
+    -- What orders and refunds point at: so an order is paid by a captured attempt of its own, and a
+    -- refund fixes the state of what it refunds.
+    UNIQUE (id, order_id, state),
     CONSTRAINT money_is_recorded_when_it_is_there CHECK (
         (state IN ('captured', 'surplus')) = (payment_ref IS NOT NULL)
         AND (payment_ref IS NULL) = (received_amount IS NULL)
@@ -158,7 +163,7 @@ CREATE INDEX attempts_of_order ON attempts (order_id);
 CREATE INDEX attempts_to_ask ON attempts (ask_at, id) WHERE ask_at IS NOT NULL;
 
 ALTER TABLE orders ADD CONSTRAINT paid_by_one_of_its_attempts
-FOREIGN KEY (paid_attempt) REFERENCES attempts DEFERRABLE;
+FOREIGN KEY (paid_attempt, id, paid_attempt_state) REFERENCES attempts (id, order_id, state);
 
 -- Who may decide about refunds that wait for a person, for every merchant of this gateway.
 CREATE TABLE operators (
@@ -200,7 +205,7 @@ CREATE TABLE refunds (
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT a_refund_fits_its_attempt
-    FOREIGN KEY (attempt_id, attempt_state) REFERENCES attempts (id, state),
+    FOREIGN KEY (attempt_id, order_id, attempt_state) REFERENCES attempts (id, order_id, state),
     CONSTRAINT two_persons_approve
     CHECK (approved_by IS NULL OR (asked_by IS NOT NULL AND approved_by <> asked_by)),
     -- Surplus leaves only when risk control or two persons let it go.
