@@ -2,42 +2,31 @@
 
 Methods, checks, codes and states follow the documents of 当面付, 电脑网站支付, 手机网站支付 and
 APP支付. Here is the one address and what a method's name leads to; what the methods mean is in
-alipay_trades.py and alipay_refunds.py, who may call in alipay_gate.py, and what is told in
-alipay_news.py.
+alipay_trades.py and alipay_refunds.py, who may call in alipay_gate.py, what is told in
+alipay_news.py, and the same by newer paths in alipay_rest.py.
 """
 
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from urllib.parse import urlencode
 
-import msgspec
 from aiohttp import web
 
 from gateway.sandbox.alipay_answers import CertificateAnswer
 from gateway.sandbox.alipay_bodies import CertificateRequest, kept_of, number_in, read_body
 from gateway.sandbox.alipay_errors import AlipayRefusal, worded
 from gateway.sandbox.alipay_gate import KIND, PREFIX, AlipayGate, Sent, read_parameters
+from gateway.sandbox.alipay_methods import Act, Method
 from gateway.sandbox.alipay_news import AlipayNews
 from gateway.sandbox.alipay_refunds import AlipayRefunds
+from gateway.sandbox.alipay_rest import AlipayRest
 from gateway.sandbox.alipay_trades import AlipayTrades
 from gateway.sandbox.channel import Shared
-from gateway.sandbox.faults import Call, Error, Verb
+from gateway.sandbox.faults import Call, Error
 from gateway.sandbox.keys import SandboxKeys
 from gateway.sandbox.ledger import Payment
 from gateway.sandbox.wallet import refuse
-
-Act = Callable[[Sent], msgspec.Struct]
-"""What a method does with its parameters: an answer to sign; raises AlipayRefusal."""
-
-
-class Method(msgspec.Struct, frozen=True):
-    """A method that is answered: its act, and how the control calls name and count it."""
-
-    act: Act
-    verb: Verb | None = None
-    numbered_by: tuple[str, ...] = ("out_trade_no",)
-
 
 CASHIERS = {
     "alipay.trade.page.pay": "page",
@@ -46,6 +35,8 @@ CASHIERS = {
 }
 """Methods that only a buyer's browser calls, with a URL or a form that the merchant signed."""
 
+DOWNLOAD = "alipay.open.app.alipaycert.download"
+"""The one method that no fault meets: it is about no order."""
 
 ENDED = ("ACQ.TRADE_HAS_SUCCESS", "ACQ.TRADE_HAS_CLOSE")
 
@@ -62,11 +53,13 @@ class Alipay:
         self._refunds = AlipayRefunds(shared, self._news)
         self._trades = AlipayTrades(shared, self._news, self._refunds)
         self._methods = self._make_methods()
-        self._known: Mapping[str, object] = {**self._methods, **CASHIERS}
+        self._known = {*self._methods, *CASHIERS, DOWNLOAD}
+        self._rest = AlipayRest(shared, self._gate, self._methods)
 
     def routes(self) -> Iterable[web.AbstractRouteDef]:
         yield web.get(PREFIX + "/gateway.do", self._serve)
         yield web.post(PREFIX + "/gateway.do", self._serve)
+        yield from self._rest.routes()
 
     def resume(self) -> None:
         for payment in self._shared.ledger:
@@ -109,7 +102,6 @@ class Alipay:
             "alipay.trade.fastpay.refund.query": Method(
                 lambda sent: refunds.find(sent, trades.find), "query_refund", refund_number
             ),
-            "alipay.open.app.alipaycert.download": Method(self._certificate),
         }
 
     async def _serve(self, request: web.Request) -> web.Response:
@@ -119,19 +111,19 @@ class Alipay:
         if name in CASHIERS:
             return await self._open_cashier(request, sent)
         method = self._methods.get(name)
-        if method is None or method.verb is None:
-            return self._attempt(sent)
+        if method is None:
+            return self._attempt(sent, self._certificate)
         return await self._shared.faults.answer(
             request,
-            Call(KIND, method.verb, self._number(sent, method.numbered_by)),
-            act=lambda: self._attempt(sent),
+            method.call(sent, self._shared.ledger),
+            act=lambda: self._attempt(sent, method.act),
             fail=lambda error: self._fail(sent, error),
         )
 
-    def _attempt(self, sent: Sent) -> web.Response:
+    def _attempt(self, sent: Sent, act: Act) -> web.Response:
         try:
             self._gate.admit(sent, self._known)
-            return self._gate.answer(sent, self._methods[sent["method"]].act(sent))
+            return self._gate.answer(sent, act(sent))
         except AlipayRefusal as refusal:
             return self._gate.refuse(sent, refusal)
 
@@ -167,12 +159,6 @@ class Alipay:
         sn = read_body(sent.get("biz_content", ""), CertificateRequest).alipay_cert_sn
         certificate = self._gate.find_certificate(sn)
         return CertificateAnswer(alipay_cert_content=b64encode(certificate.encode()).decode())
-
-    def _number(self, sent: Sent, names: tuple[str, ...]) -> str:
-        """The merchant's number that a call is about, also when it gives Alipay's instead."""
-        body = sent.get("biz_content", "")
-        payment = self._shared.ledger.find_by_ref(KIND, number_in(body, "trade_no"))
-        return number_in(body, *names) or (payment.number if payment else "")
 
 
 def _to_wallet(payment: Payment) -> web.Response:

@@ -2,8 +2,9 @@
 to use, and the signature that goes with every answer to somebody who came in.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from datetime import datetime
+from uuid import uuid4
 
 import msgspec
 from aiohttp import web
@@ -19,6 +20,7 @@ PREFIX = f"/{KIND}"
 Sent = Mapping[str, str]
 """A request's parameters, from its query and its body alike."""
 
+CLOCK_TOLERANCE_MS = 10 * 60 * 1000
 WRONG_SIGNATURE = "验签出错，建议检查签名字符串或签名私钥与应用公钥是否匹配"
 
 
@@ -42,12 +44,9 @@ class AlipayGate:
         self._signers = [Signer(one.key, one.certificate) for one in keys.alipay.alipay]
         self._stranger = Signer(keys.alipay.app_key, keys.alipay.app_certificate)
 
-    def admit(self, sent: Sent, methods: Mapping[str, object]) -> None:
+    def admit(self, sent: Sent, methods: Container[str]) -> None:
         """Let a merchant's call in. Raises NotAdmitted, for the application before all else."""
-        if not sent.get("app_id"):
-            raise _missing("app_id", "缺少AppID参数")
-        if sent["app_id"] != self._keys.app_id:
-            raise _wrong("app_id", "无效的AppID参数")
+        self._check_application(sent)
         if not sent.get("method"):
             raise _missing("method", "缺少方法名参数")
         if sent["method"] not in methods:
@@ -57,17 +56,40 @@ class AlipayGate:
         if not self._app_key.signed(joined(sent, without=("sign",)), sent["sign"]):
             raise _wrong("signature", WRONG_SIGNATURE)
 
+    def admit_claim(self, claim: Sent, messages: Iterable[bytes]) -> None:
+        """Let in a call of the newer protocol, if any of the messages is what was signed.
+
+        Raises NotAdmitted.
+        """
+        self._check_application(claim)
+        self._check_certificates(claim)
+        if abs(self._now_ms() - int(claim["timestamp"])) > CLOCK_TOLERANCE_MS:
+            raise _wrong("timestamp", "时间戳与服务器时间相差超过10分钟")
+        if not any(self._app_key.signed(message, claim["sign"]) for message in messages):
+            raise _wrong("signature", WRONG_SIGNATURE)
+
+    def answer_headers(self, body: bytes, *, by_certificate: bool) -> dict[str, str]:
+        """The newer protocol's signature over an answer."""
+        signer = self._answering(by_certificate=by_certificate)
+        stamp, nonce = str(self._now_ms()), uuid4().hex
+        signed = f"{stamp}\n{nonce}\n".encode() + body + b"\n" + self._spoiling()
+        headers = {
+            "alipay-timestamp": stamp,
+            "alipay-nonce": nonce,
+            "alipay-signature": signer.sign(signed),
+        }
+        return headers | ({"alipay-sn": signer.sn} if by_certificate else {})
+
     def answer(self, sent: Sent, payload: msgspec.Struct) -> web.Response:
         """A signed answer under the method's own name, always 200."""
         name = sent["method"].replace(".", "_") + "_response"
         text = _as_json(payload)
         by_certificate = bool(sent.get("app_cert_sn"))
-        signer = self.certificate_signer if by_certificate else self._signers[0]
-        spoilt = b" " if self._faults.spoils_answer(KIND) else b""
+        signer = self._answering(by_certificate=by_certificate)
         members = [_member(name, text)]
         if by_certificate:
             members.append(_member("alipay_cert_sn", msgspec.json.encode(signer.sn)))
-        members.append(_member("sign", msgspec.json.encode(signer.sign(text + spoilt))))
+        members.append(_member("sign", msgspec.json.encode(signer.sign(text + self._spoiling()))))
         return _response(b"{" + b",".join(members) + b"}")
 
     def refuse(self, sent: Sent, refusal: AlipayRefusal) -> web.Response:
@@ -101,6 +123,22 @@ class AlipayGate:
     def stranger(self) -> Signer:
         """Who signs forged news: a merchant that trusts any key it knows may take its own."""
         return self._stranger
+
+    def _answering(self, *, by_certificate: bool) -> Signer:
+        return self.certificate_signer if by_certificate else self.public_key_signer
+
+    def _spoiling(self) -> bytes:
+        """What to sign in addition, so that a signature does not hold when a fault says so."""
+        return b" " if self._faults.spoils_answer(KIND) else b""
+
+    def _now_ms(self) -> int:
+        return int(self._faults.now(KIND).timestamp() * 1000)
+
+    def _check_application(self, sent: Sent) -> None:
+        if not sent.get("app_id"):
+            raise _missing("app_id", "缺少AppID参数")
+        if sent["app_id"] != self._keys.app_id:
+            raise _wrong("app_id", "无效的AppID参数")
 
     def _check_certificates(self, sent: Sent) -> None:
         if sent.get("app_cert_sn", self._app_sn) != self._app_sn:

@@ -61,6 +61,9 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     under way and `refund_end` how it ends. `rotate_certificate` lists a second platform
     certificate and signs with it; `probe_callbacks` precedes callbacks with a signature probe and
     `probe_answers` spoils the signature of that many answers.
+
+    Alipay refunds at once, so there `abnormal` accepts a refund without moving money and `closed`
+    refuses it for want of funds.
     """
 
     drop_callbacks: float = 0.0

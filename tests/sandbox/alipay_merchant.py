@@ -46,6 +46,8 @@ class AlipayMerchant:
         self.receiver = receiver
         self.account = alipay_account(keys, url + "/alipay")
         self._key = private_key(self.account["app_key"])
+        # Worked out once: an order that is sent again must be the same order.
+        self._until = beijing(timedelta(minutes=30))
         self.trusted = public_key(self.account["alipay_public_key"])
 
     @property
@@ -70,7 +72,11 @@ class AlipayMerchant:
         return {**kept, "sign": self.sign(kept)} if "sign" not in kept else kept
 
     def sign(self, parameters: Mapping[str, str]) -> str:
-        text = "&".join(f"{name}={value}" for name, value in sorted(parameters.items()))
+        return self.sign_text(
+            "&".join(f"{name}={value}" for name, value in sorted(parameters.items()))
+        )
+
+    def sign_text(self, text: str) -> str:
         made = self._key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())
         return b64encode(made).decode()
 
@@ -100,7 +106,7 @@ class AlipayMerchant:
             "out_trade_no": number,
             "total_amount": "12.34",
             "subject": "一杯咖啡",
-            "time_expire": beijing(timedelta(minutes=30)),
+            "time_expire": self._until,
         }
         body |= changes
         return {name: value for name, value in body.items() if value is not None}

@@ -65,6 +65,30 @@ async function open(url, options = {}) {
   return { status: page.status, text: await page.text() };
 }
 
+// The same by the newer protocol, where a refusal is an exception.
+async function driveRest(sdk, url, notifyUrl) {
+  const call = async (path, body) => {
+    try {
+      const { data } = await sdk.curl('POST', `/v3/alipay/trade/${path}`, { body });
+      return data;
+    } catch (error) {
+      if (!error.responseHttpStatus) throw error;
+      return { code: error.code, status: error.responseHttpStatus };
+    }
+  };
+  const mine = { out_trade_no: `${NUMBER}R` };
+  const refund = { ...mine, out_request_no: 'R1' };
+  const seen = {};
+  seen.create = await call('precreate', { ...ORDER, ...mine, notify_url: notifyUrl });
+  seen.query = await call('query', mine);
+  await control(url, 'pay', { number: mine.out_trade_no });
+  seen.query_paid = await call('query', mine);
+  seen.close_paid = await call('close', mine);
+  seen.refund = await call('refund', { ...refund, refund_amount: '10.00' });
+  seen.query_refund = await call('fastpay/refund/query', refund);
+  return seen;
+}
+
 async function drive({ account, sandbox_url: url }, server) {
   const notifyUrl = `http://127.0.0.1:${server.address().port}/notify`;
   const sdk = sdkFor(account);
@@ -105,6 +129,7 @@ async function drive({ account, sandbox_url: url }, server) {
     await submit(sdk.pageExecute('alipay.trade.page.pay', 'POST', web)),
     await open(`${account.base_url}/gateway.do?${sdk.sdkExecute('alipay.trade.app.pay', app)}`),
   ];
+  seen.rest = await driveRest(sdk, url, notifyUrl);
   return seen;
 }
 
