@@ -26,8 +26,8 @@ from workers.sweep import keep_sweeping
 
 # arq's own pause between looks at its queue, which is how late a job may begin.
 _POLL_DELAY_S: Final = 0.02
-# Above the deadlines of a query, a close and what is written between them.
-_JOB_TIMEOUT_S: Final = 20
+# Above the deadlines of a query, a close and another query, and what is written between them.
+_JOB_TIMEOUT_S: Final = 25
 _RESTART_AFTER_S: Final = 1.0
 _FINISH_WITHIN_S: Final = 5.0
 
@@ -58,16 +58,13 @@ FUNCTIONS: Final = [
 @asynccontextmanager
 async def working(desk: Desk, redis_url: str) -> AsyncIterator[None]:
     """Run the worker for as long as the block runs."""
-    tasks = [
-        asyncio.create_task(_keep_working(desk, redis_url)),
-        asyncio.create_task(keep_sweeping(desk)),
-    ]
+    jobs_task = asyncio.create_task(_keep_working(desk, redis_url))
     try:
-        yield
+        async with _sweeping(desk):
+            yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        jobs_task.cancel()
+        await asyncio.gather(jobs_task, return_exceptions=True)
 
 
 async def _keep_working(desk: Desk, redis_url: str) -> None:
@@ -129,9 +126,18 @@ async def _start(context: Context) -> None:
     settings = settings_from_environment()
     stack = AsyncExitStack()
     context["desk"] = desk = await stack.enter_async_context(desk_for(settings))
-    sweep = asyncio.create_task(keep_sweeping(desk))
-    stack.callback(sweep.cancel)
+    await stack.enter_async_context(_sweeping(desk))
     context["stack"] = stack
+
+
+@asynccontextmanager
+async def _sweeping(desk: Desk) -> AsyncIterator[None]:
+    sweep = asyncio.create_task(keep_sweeping(desk))
+    try:
+        yield
+    finally:
+        sweep.cancel()
+        await asyncio.gather(sweep, return_exceptions=True)
 
 
 async def _stop(context: Context) -> None:
@@ -148,7 +154,7 @@ class WorkerSettings:
     on_shutdown = _stop
     poll_delay = _POLL_DELAY_S
     job_timeout = _JOB_TIMEOUT_S
-    max_jobs = Settings().worker_jobs
+    max_jobs = int(os.environ.get("PAYONCE_WORKER_JOBS", Settings().worker_jobs))
     keep_result = 0
     log_results = False
     job_serializer = jobs.pack
