@@ -124,8 +124,7 @@ class AlipayKeys:
             await self._learn(self._named_by_callback, self._for_callbacks)
 
     async def _learn(self, serial: str, turnstile: Turnstile) -> None:
-        if self._trust is None:
-            return
+        assert self._trust is not None  # by public key, no certificate is ever missed
         async with self._one_at_a_time:
             if serial in self.current.by_serial or not turnstile.open:
                 return

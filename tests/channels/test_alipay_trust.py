@@ -116,6 +116,13 @@ def _one_that_was_made_with_an_apps(bench: StubBench) -> tuple[Certified, str]:
     return made_up, made_up.pem + bench.side.app.pem + bench.side.authority.pem
 
 
+def _one_that_was_made_with_one_that_is_silent(bench: StubBench) -> tuple[Certified, str]:
+    """A certificate that does not say that it may issue others may not."""
+    silent = certified("Silent", issuer=bench.side.authority, issues=None)
+    made_up = certified(ALIPAYS_NAME, issuer=silent)
+    return made_up, made_up.pem + silent.pem
+
+
 def _of_another_root(bench: StubBench) -> tuple[Certified, str]:
     root = certified("Ant Certification Authority R1")
     made_up = certified(ALIPAYS_NAME, issuer=root)
@@ -159,6 +166,7 @@ def _in_a_circle(bench: StubBench) -> tuple[Certified, str]:
     [
         _apps,
         _one_that_was_made_with_an_apps,
+        _one_that_was_made_with_one_that_is_silent,
         _of_another_root,
         _expired,
         _another_than_was_asked_for,

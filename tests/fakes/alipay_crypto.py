@@ -102,21 +102,26 @@ def certified(
     name: str,
     *,
     issuer: Certified | None = None,
-    issues: bool = False,
+    issues: bool | None = False,
     days: int = 365,
 ) -> Certified:
-    """A new key with a certificate; without an issuer it is a root."""
+    """A new key with a certificate; without an issuer it is a root.
+
+    `issues` None: the certificate does not say whether it may issue others.
+    """
     key, now, serial = new_key(), datetime.now(UTC), next(_serials)
     subject = _name(name)
-    certificate = (
+    builder = (
         x509.CertificateBuilder(
             issuer.certificate.subject if issuer else subject, subject, key.public_key(), serial
         )
         .not_valid_before(now - timedelta(days=400))
         .not_valid_after(now + timedelta(days=days))
-        .add_extension(x509.BasicConstraints(ca=issues or issuer is None, path_length=None), True)
-        .sign(issuer.key if issuer else key, SHA256())
     )
+    if issues is not None:
+        may_issue = issues or issuer is None
+        builder = builder.add_extension(x509.BasicConstraints(may_issue, None), critical=True)
+    certificate = builder.sign(issuer.key if issuer else key, SHA256())
     return Certified(key, _pem(certificate), _sn(certificate), certificate)
 
 
