@@ -26,14 +26,13 @@ from gateway.errors import ConfigurationError
 from gateway.lifespan import pool_for
 from gateway.merchants import add_channel, add_merchant, let_key_in
 from gateway.migrate import migrate
-from gateway.sandbox.keys import sandbox_keys, wechat_account
+from gateway.sandbox.keys import SandboxKeys, alipay_account, sandbox_keys, wechat_account
 from gateway.sandbox.server import sandbox_app
 from gateway.sandbox.shop import ShopSettings, shop_app
 from gateway.secrets import Cipher, new_api_key, new_webhook_secret
 from gateway.settings import Settings
 
 MERCHANT: Final = "demo"
-ACCOUNT: Final = "wx_demo"
 _HOST: Final = "127.0.0.1"
 _SECRETS: Final = "secrets.json"
 
@@ -98,9 +97,7 @@ async def everything(
         for name in await migrate(database_url):
             say(f"migrated {name}")
         keys = await asyncio.to_thread(sandbox_keys, data / "sandbox")
-        await _set_up_merchant(
-            settings, secrets, wechat_account(keys, f"{sandbox_url}/wechat"), shop_url
-        )
+        await _set_up_merchant(settings, secrets, keys, sandbox_url, shop_url)
         shop_settings = ShopSettings(
             gateway_url=gateway_url,
             api_key=secrets.api_key,
@@ -207,7 +204,7 @@ def _write_private(path: Path, content: bytes) -> None:
 
 
 async def _set_up_merchant(
-    settings: Settings, secrets: Secrets, account: dict[str, str], shop_url: str
+    settings: Settings, secrets: Secrets, keys: SandboxKeys, sandbox_url: str, shop_url: str
 ) -> None:
     """Make the demo merchant, or bring it up to where the sandbox and the shop are today."""
     cipher = Cipher(settings.secret_keys)
@@ -217,4 +214,8 @@ async def _set_up_merchant(
             conn, cipher, MERCHANT, "山间茶铺 Hillside Tea", notify_url, secrets.webhook_secret
         )
         await let_key_in(conn, MERCHANT, secrets.api_key)
-        await add_channel(conn, cipher, MERCHANT, ACCOUNT, "wechat", account)
+        for kind, account in (
+            ("wechat", wechat_account(keys, f"{sandbox_url}/wechat")),
+            ("alipay", alipay_account(keys, f"{sandbox_url}/alipay")),
+        ):
+            await add_channel(conn, cipher, MERCHANT, f"{kind}_demo", kind, account)

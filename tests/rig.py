@@ -29,7 +29,7 @@ from gateway.model import NewOrder, Order, Terminal
 from gateway.payments.applying import Applied, Wish, apply_for_payment
 from gateway.payments.desk import Desk
 from gateway.payments.ordering import open_order
-from gateway.sandbox.keys import SandboxKeys, sandbox_keys, wechat_account
+from gateway.sandbox.keys import SandboxKeys, alipay_account, sandbox_keys, wechat_account
 from gateway.sandbox.server import sandbox_app
 from gateway.secrets import Cipher, new_api_key, new_webhook_secret
 from gateway.settings import Settings
@@ -38,7 +38,9 @@ from gateway.web.keys import DESK
 
 MERCHANT: Final = "demo"
 ACCOUNT: Final = "wx"
+ALIPAY_ACCOUNT: Final = "ali"
 NATIVE: Final = Wish("wechat", Terminal.PC)
+ALIPAY: Final = Wish("alipay", Terminal.PC)
 H5: Final = Wish("wechat", Terminal.WAP, client_ip="203.0.113.7", user_agent="Mozilla/5.0")
 PRICE: Final = 100
 
@@ -152,11 +154,11 @@ class Rig:
         async with self.http.post(url, json=said) as answer:
             assert answer.status < 300, await answer.text()
 
-    async def pay(self, number: str, **said: object) -> None:
-        await self.control("pay", channel="wechat", number=number, **said)
+    async def pay(self, number: str, channel: str = "wechat", **said: object) -> None:
+        await self.control("pay", channel=channel, number=number, **said)
 
-    async def faults(self, **said: object) -> None:
-        await self.control("faults", channel="wechat", **said)
+    async def faults(self, channel: str = "wechat", **said: object) -> None:
+        await self.control("faults", channel=channel, **said)
 
     async def ledger(self) -> list[dict[str, object]]:
         async with self.http.get(f"{self.sandbox_url}/_control/ledger") as answer:
@@ -223,8 +225,11 @@ async def running_rig(settings: Settings, keys: SandboxKeys, *, worker: bool) ->
         notify_url = f"http://127.0.0.1:{receiver_port}/webhooks"
         await add_merchant(conn, cipher, MERCHANT, "Demo", notify_url, secret)
         await let_key_in(conn, MERCHANT, api_key)
-        account = wechat_account(keys, f"{sandbox_url}/wechat")
-        await add_channel(conn, cipher, MERCHANT, ACCOUNT, "wechat", account)
+        for account, kind, said in (
+            (ACCOUNT, "wechat", wechat_account(keys, f"{sandbox_url}/wechat")),
+            (ALIPAY_ACCOUNT, "alipay", alipay_account(keys, f"{sandbox_url}/alipay")),
+        ):
+            await add_channel(conn, cipher, MERCHANT, account, kind, said)
     finally:
         await conn.close()
     app = make_app(settings, worker=worker)

@@ -14,6 +14,7 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
+from gateway.channels.alipay import alipay
 from gateway.channels.base import Channel
 from gateway.channels.wechat import wechat_pay
 from gateway.db import accounts
@@ -26,7 +27,7 @@ from gateway.telemetry import log
 
 _FRESH_S: Final = 5.0
 Maker = Callable[[str, Mapping[str, str], Mapping[str, str], aiohttp.ClientSession], Channel]
-MAKERS: Final[dict[str, Maker]] = {"wechat": wechat_pay}
+MAKERS: Final[dict[str, Maker]] = {"wechat": wechat_pay, "alipay": alipay}
 # Settings that every kind has; the adapter sees only the others.
 _LADDER: Final = "ask_ladder"
 _TIMEOUT: Final = "ask_timeout_s"

@@ -116,4 +116,5 @@ def _later(adapter: Channel, account: str, status: int, detail: str, result: str
 def _answer(answer: tuple[int, bytes], account: str, result: str) -> web.Response:
     CALLBACKS.labels(account=account, result=result).inc()
     status, body = answer
-    return web.Response(status=status, body=body or None, content_type="application/json")
+    media = "application/json" if body.startswith(b"{") else "text/plain"
+    return web.Response(status=status, body=body or None, content_type=media)

@@ -29,6 +29,11 @@ class Field(Struct, frozen=True):
     required: bool
 
 
+async def root(_request: web.Request) -> web.Response:
+    """GET /: whoever comes to look is shown what there is."""
+    return web.Response(status=303, headers={"Location": "/docs"})
+
+
 async def page(request: web.Request) -> web.Response:
     """GET /docs"""
     base_url = request.app[DESK].settings.base_url

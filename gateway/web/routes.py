@@ -32,7 +32,7 @@ from gateway.web import (
     orders,
     pages,
 )
-from gateway.web.auth import KEY_RING, KeyRing, merchant_of
+from gateway.web.auth import KEY_RING, KeyRing, merchant_of, operator_of
 from gateway.web.bodies import (
     ApplyBody,
     EventsQuery,
@@ -41,8 +41,19 @@ from gateway.web.bodies import (
     OrdersQuery,
     WaitQuery,
 )
-from gateway.web.calls import Answer, Anyone, Buyer, Call, Handler, Merchant, MerchantOnce, Route
+from gateway.web.calls import (
+    Answer,
+    Anyone,
+    Buyer,
+    Call,
+    Handler,
+    Merchant,
+    MerchantOnce,
+    Operator,
+    Route,
+)
 from gateway.web.idempotency import call_once
+from gateway.web.refund_routes import REFUNDS
 from gateway.web.replies import Alive, EventPage, OrderPage, Readiness, Redelivery, Timeline
 from gateway.web.wire import send
 
@@ -293,6 +304,15 @@ CALLBACKS: Final = (
 
 OPERATION: Final = (
     Route(
+        name="readRoot",
+        method="GET",
+        path="/",
+        call=Anyone(docs.root),
+        tag="Operation",
+        summary="Where to begin",
+        answers={303: Answer("This description, for people.", media="")},
+    ),
+    Route(
         name="readOpenapi",
         method="GET",
         path="/openapi.json",
@@ -353,7 +373,7 @@ OPERATION: Final = (
     ),
 )
 
-ROUTES: Final = (*ORDERS, *ATTEMPTS, *EVENTS, *CHECKOUT, *CALLBACKS, *OPERATION)
+ROUTES: Final = (*ORDERS, *ATTEMPTS, *REFUNDS, *EVENTS, *CHECKOUT, *CALLBACKS, *OPERATION)
 
 
 def add_routes(app: web.Application) -> None:
@@ -384,5 +404,11 @@ def _answering(call: Call) -> Handler:
                 return send(await call_once(call, request, await merchant_of(request)))
 
             return once
+        case Operator(handler=handler_of_operator):
+
+            async def for_operator(request: web.Request) -> web.StreamResponse:
+                return await handler_of_operator(request, await operator_of(request))
+
+            return for_operator
         case _:
             assert_never(call)
