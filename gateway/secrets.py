@@ -49,6 +49,10 @@ def new_api_key() -> str:
     return "po_" + secrets.token_urlsafe(32)
 
 
+def new_operator_token() -> str:
+    return "opr_" + secrets.token_urlsafe(32)
+
+
 def new_webhook_secret() -> str:
     """Return a Standard Webhooks secret: 256 random bits."""
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()

@@ -141,15 +141,15 @@ async def retry(desk: Desk, refund_id: RefundId, operator: OperatorId, note: str
     A failed one gets another number, once its channel says again that the last one failed. Raises
     NotFound, RefundConflict, RefundExceedsCaptured; ChannelDown where the channel does not answer.
     """
-    was = await _read(desk, refund_id)
-    if was.refund.state is RefundState.FAILED and not await _failed_for_sure(desk, was.refund):
-        return (await _read(desk, refund_id)).refund
+    last = (await _read(desk, refund_id)).refund
+    if last.state is RefundState.FAILED:
+        await _must_have_failed(desk, last)
 
     def decision(was: Standing) -> Refund:
         refund = was.refund
         if refund.state is RefundState.HELD and refund.asked_by == operator:
             return refund
-        if refund.state.counts:
+        if refund.state.counts or refund.number != last.number:
             raise RefundConflict(f"The refund is {refund.state}, not failed or rejected.")
         of_merchant = refund.reason is RefundReason.MERCHANT
         if of_merchant and refund.amount > left_of(was.order, was.refunds):
@@ -161,10 +161,11 @@ async def retry(desk: Desk, refund_id: RefundId, operator: OperatorId, note: str
     return await _decide(desk, refund_id, operator, decision)
 
 
-async def _failed_for_sure(desk: Desk, refund: Refund) -> bool:
-    """Ask the channel about the number that failed before there is another; other news is settled.
+async def _must_have_failed(desk: Desk, refund: Refund) -> None:
+    """Ask the channel about the number that failed, before there is another; settle other news.
 
-    Raises ChannelDown where the channel does not answer; nothing is changed then.
+    Raises ChannelDown where the channel does not answer, and RefundConflict where it answers that
+    the refund was taken after all.
     """
     account = await desk.accounts.by_id(refund.account)
     try:
@@ -173,10 +174,9 @@ async def _failed_for_sure(desk: Desk, refund: Refund) -> bool:
         report = await call(account, "query_refund", account.adapter.query_refund(refund.number))
     except ChannelUnavailable as error:
         raise ChannelDown("The channel does not say how the last try ended; try again.") from error
-    if report is None or report.state is RefundState.FAILED:
-        return True
-    await desk.settle_refund(report)
-    return False
+    if report is not None and report.state is not RefundState.FAILED:
+        await desk.settle_refund(report)
+        raise RefundConflict(f"The channel answers that the last try is {report.state} after all.")
 
 
 async def _decide(

@@ -124,19 +124,19 @@ def left_of(order: Order, known: Sequence[Refund]) -> int:
 def decide_refund(refund: Refund, report: RefundReport) -> RefundState:
     """Say what the channel's news of a refund means. Pure, and total.
 
-    News of another amount under our number is not believed. News that contradicts how it ended here
-    is: it is held, and a person looks.
+    News of another amount under our number is not believed. That it was done after it had ended
+    otherwise here is: it is held, and a person looks. That it is under way may be old news, so it
+    ends nothing and undoes no end.
     """
     if report.money is not None and report.money != refund.money:
         return refund.state
-    is_the_end = report.state in (RefundState.DONE, RefundState.FAILED)
-    was_taken = report.state in (RefundState.DONE, RefundState.SENT)
+    done = report.state is RefundState.DONE
     match refund.state:
-        case RefundState.SENT if is_the_end:
+        case RefundState.SENT if done or report.state is RefundState.FAILED:
             return report.state
-        case RefundState.HELD if report.state is RefundState.DONE:
+        case RefundState.HELD if done:
             return RefundState.DONE
-        case RefundState.FAILED | RefundState.REJECTED if was_taken:
+        case RefundState.FAILED | RefundState.REJECTED if done:
             return RefundState.HELD
         case (
             RefundState.HELD

@@ -1,4 +1,4 @@
-"""Who is calling: `Authorization: Bearer <key>`, looked up by the SHA-256 of the key.
+"""Who is calling: `Authorization: Bearer <key>`, looked up by the SHA-256 of the key or token.
 
 A key has 256 random bits, so a plain hash is enough to keep it by. What PostgreSQL said of a key is
 believed for a few seconds, so that a busy merchant costs no look-up; a revoked key works that much
@@ -11,8 +11,9 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.db import merchants
+from gateway.db import merchants, operators
 from gateway.errors import Unauthorized
+from gateway.ids import OperatorId
 from gateway.secrets import hash_api_key
 from gateway.web.wire import connection
 
@@ -42,10 +43,7 @@ KEY_RING: Final = web.AppKey("key_ring", KeyRing)
 
 async def merchant_of(request: web.Request) -> str:
     """Return the merchant whose key the request carries, or raise Unauthorized."""
-    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not key.isascii():
-        raise Unauthorized
-    key_hash = hash_api_key(key.strip())
+    key_hash = _hash_of_what_is_sent(request)
     ring = request.app[KEY_RING]
     merchant = ring.find(key_hash)
     if merchant is None:
@@ -55,3 +53,22 @@ async def merchant_of(request: web.Request) -> str:
             raise Unauthorized
         ring.add(key_hash, merchant)
     return merchant
+
+
+async def operator_of(request: web.Request) -> OperatorId:
+    """Return the operator whose token the request carries, or raise Unauthorized.
+
+    They are few and decide about money: each call asks PostgreSQL, and a revoked token is dead.
+    """
+    async with connection(request) as conn:
+        operator = await operators.operator_of_token(conn, _hash_of_what_is_sent(request))
+    if operator is None:
+        raise Unauthorized("Send `Authorization: Bearer <token>` with an operator's token.")
+    return operator
+
+
+def _hash_of_what_is_sent(request: web.Request) -> bytes:
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not key.isascii():
+        raise Unauthorized
+    return hash_api_key(key.strip())

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from gateway.model import OrderState, Terminal
+from gateway.model import OrderState, RefundState, Terminal
 from gateway.money import MAX_AMOUNT
 
 # `(?![\s\S])` is "the end" in Python and ECMAScript alike; Python's `$` lets a line break pass.
@@ -183,6 +183,65 @@ class ApplyBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ] = None
 
 
+class NewRefundBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What of a paid order is given back."""
+
+    amount: (
+        Annotated[
+            int, _whole(1, MAX_AMOUNT, "How much, in minor units; left out: all that is left", 234)
+        ]
+        | None
+    ) = None
+    reason: (
+        Annotated[
+            str,
+            _text(
+                80,
+                "Why, as the buyer may be told: 1 to 80 printable characters.",
+                example="Out of stock",
+            ),
+        ]
+        | None
+    ) = None
+    merchant_refund_no: (
+        Annotated[
+            str,
+            _text(
+                64,
+                "Your own number of the refund, used once for an order: 1 to 64 printable "
+                "characters.",
+                example="R-417-1",
+            ),
+        ]
+        | None
+    ) = None
+
+
+_Note = Annotated[
+    str, _text(500, "Why you decide so: 1 to 500 printable characters.", example="Seen by phone")
+]
+
+
+class DecisionBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What an operator says about a decision."""
+
+    note: _Note
+
+
+class ReturnedBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """By which transfer a person returned the money."""
+
+    note: _Note
+    reference: Annotated[
+        str,
+        _text(
+            128,
+            "The transfer that returned the money: 1 to 128 printable characters.",
+            example="Bank transfer 2026-11-21/88",
+        ),
+    ]
+
+
 class NothingBody(Struct, frozen=True, forbid_unknown_fields=True):
     """A call that needs no body takes none, or `{}`."""
 
@@ -221,6 +280,28 @@ class OrdersQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     created_from: _Moment | None = None
     created_to: _Moment | None = None
     cursor: _Cursor | None = None
+    limit: _Limit = 20
+
+
+class RefundsQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    state: (
+        Annotated[
+            RefundState,
+            Meta(description="`held`, `ready`, `sent`, `done`, `failed` or `rejected`."),
+        ]
+        | None
+    ) = None
+    cursor: (
+        Annotated[
+            str,
+            _text(
+                30,
+                "The `next_cursor` of the page before, exactly as it was answered.",
+                "^ref" + _ID,
+            ),
+        ]
+        | None
+    ) = None
     limit: _Limit = 20
 
 

@@ -10,6 +10,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from gateway.errors import Problem
+from gateway.ids import OperatorId
 
 
 class Reply(Struct, frozen=True):
@@ -27,6 +28,7 @@ class Reply(Struct, frozen=True):
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 MerchantHandler: TypeAlias = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
+OperatorHandler: TypeAlias = Callable[[web.Request, OperatorId], Awaitable[web.StreamResponse]]
 KeyedHandler: TypeAlias = Callable[[web.Request, str], Awaitable[Reply]]
 Replay: TypeAlias = Callable[[web.Request, str, Reply], Awaitable[Reply]]
 
@@ -61,7 +63,13 @@ class MerchantOnce(Struct, frozen=True):
     replay: Replay = same_again
 
 
-Call: TypeAlias = Anyone | Buyer | Merchant | MerchantOnce
+class Operator(Struct, frozen=True):
+    """Answered to an operator's token; the handler is told which operator."""
+
+    handler: OperatorHandler
+
+
+Call: TypeAlias = Anyone | Buyer | Merchant | MerchantOnce | Operator
 
 
 class Answer(Struct, frozen=True):

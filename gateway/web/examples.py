@@ -14,13 +14,14 @@ from gateway.errors import (
     InvalidRequest,
     Problem,
 )
-from gateway.ids import AttemptId, EventId, OrderId
-from gateway.model import AttemptState, OrderState, Terminal
+from gateway.ids import AttemptId, EventId, OrderId, RefundId
+from gateway.model import AttemptState, OrderState, RefundReason, RefundState, Terminal
 from gateway.objects import (
     AttemptObject,
     EventData,
     EventObject,
     OrderObject,
+    RefundObject,
     Snapshot,
     SnapshotAttempt,
 )
@@ -122,11 +123,30 @@ EVENT: Final = EventObject(
     ),
 )
 
+_REFUND: Final = RefundId("ref_01KB2MB6P0Q2R4S6T8V0W2X4Y6")
+REFUND: Final = RefundObject(
+    id=_REFUND,
+    order=_ORDER,
+    attempt=_ATTEMPT,
+    number=_REFUND.removeprefix("ref_") + "R1",
+    amount=234,
+    currency="CNY",
+    reason=RefundReason.MERCHANT,
+    state=RefundState.SENT,
+    merchant_refund_no="R-417-1",
+    note=None,
+    asked_by=None,
+    reference=None,
+    created_at=_PAID_AT + timedelta(hours=2),
+    updated_at=_PAID_AT + timedelta(hours=2, seconds=1),
+)
+
 _OF_SHAPE: Final[dict[type[msgspec.Struct], msgspec.Struct]] = {
     AttemptObject: ATTEMPT,
     OrderObject: ORDER,
     Snapshot: SNAPSHOT,
     EventObject: EVENT,
+    RefundObject: REFUND,
 }
 
 

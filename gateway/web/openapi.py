@@ -25,7 +25,7 @@ from gateway.payments.announcing import EventType
 from gateway.web import idempotency
 from gateway.web.auth import BELIEVED_S
 from gateway.web.bodies import Item
-from gateway.web.calls import Answer, Merchant, MerchantOnce, Route
+from gateway.web.calls import Answer, Anyone, Buyer, Merchant, MerchantOnce, Operator, Route
 from gateway.web.examples import EVENT, example_of, problem_example
 from gateway.web.replies import ProblemObject
 from gateway.web.wire import BODY_LIMIT
@@ -47,6 +47,7 @@ _PATTERN_IN_PATH: Final = re.compile(r"\{(\w+):(?:[^{}]|\{[^{}]*\})*\}")
 _PATH_NAMES: Final = {
     "order": "The order's id, `ord_...`.",
     "attempt": "The attempt's id, `att_...`.",
+    "refund": "The refund's id, `ref_...`.",
     "event": "The event's id, `evt_...`.",
     "token": "The token of the checkout URL: the buyer's only credential.",
     "account": "The id of the channel account.",
@@ -56,7 +57,8 @@ _ABOUT: Final = f"""\
 Take payments for your orders, each of them once.
 
 **Keys.** Send `Authorization: Bearer <key>`. Two keys may overlap while you rotate them; a revoked
-key works for up to {BELIEVED_S:.0f} seconds more.
+key works for up to {BELIEVED_S:.0f} seconds more. What operators decide takes an operator's token
+instead.
 
 **Money** is an integer of minor units and an ISO 4217 code; **times** are RFC 3339 in UTC; **ids**
 sort by time. Unknown fields are refused, bodies are JSON of at most {BODY_LIMIT} bytes.
@@ -96,7 +98,18 @@ def describe(routes: Sequence[Route]) -> Document:
                 }
             },
             "headers": {name: _header(name) for name in _HEADER_MEANINGS},
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A merchant's API key, `po_...`.",
+                },
+                "operator": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "An operator's token, `opr_...`.",
+                },
+            },
         },
     }
     return Document(spec, msgspec.json.encode(spec))
@@ -118,7 +131,7 @@ def plain_path(route: Route) -> str:
 def problems_of(route: Route) -> list[type[Problem]]:
     """Return what a caller may meet: what the row says, and what comes with being such a call."""
     kinds = list(route.problems)
-    if isinstance(route.call, Merchant | MerchantOnce):
+    if isinstance(route.call, Merchant | MerchantOnce | Operator):
         kinds.append(Unauthorized)
     if isinstance(route.call, MerchantOnce):
         kinds += [InvalidRequest, IdempotencyMismatch, RequestInProgress]
@@ -128,7 +141,6 @@ def problems_of(route: Route) -> list[type[Problem]]:
 
 
 def _operation(route: Route) -> Json:
-    merchant = isinstance(route.call, Merchant | MerchantOnce)
     operation: Json = {
         "operationId": route.name,
         "tags": [route.tag],
@@ -138,7 +150,7 @@ def _operation(route: Route) -> Json:
             **{str(status): _answer(route, status, said) for status, said in route.answers.items()},
             **_problem_answers(route),
         },
-        "security": [{"key": []}] if merchant else [],
+        "security": _security(route),
     }
     if route.detail:
         operation["description"] = route.detail
@@ -151,6 +163,16 @@ def _operation(route: Route) -> Json:
             "content": {"application/json": content},
         }
     return operation
+
+
+def _security(route: Route) -> list[Json]:
+    match route.call:
+        case Merchant() | MerchantOnce():
+            return [{"key": []}]
+        case Operator():
+            return [{"operator": []}]
+        case Anyone() | Buyer():
+            return []
 
 
 def _parameters(route: Route) -> list[Json]:

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from gateway.ids import EventId, OrderId
-from gateway.objects import EventObject, OrderObject
+from gateway.ids import EventId, OrderId, RefundId
+from gateway.objects import EventObject, OrderObject, RefundObject
 
 
 class OrderPage(Struct, frozen=True):
@@ -14,6 +14,13 @@ class OrderPage(Struct, frozen=True):
 
     data: list[OrderObject]
     next_cursor: OrderId | None
+
+
+class RefundPage(Struct, frozen=True):
+    """Refunds, newest first. `next_cursor` is null on the last page."""
+
+    data: list[RefundObject]
+    next_cursor: RefundId | None
 
 
 class EventPage(Struct, frozen=True):

@@ -18,7 +18,7 @@ from msgspec import Struct, inspect
 from multidict import CIMultiDict
 
 from gateway.errors import InvalidRequest, NotFound, PayloadTooLarge, UnsupportedMediaType
-from gateway.ids import AttemptId, EventId, OrderId
+from gateway.ids import AttemptId, EventId, OrderId, RefundId
 from gateway.web.calls import Reply
 from gateway.web.keys import DESK
 
@@ -31,7 +31,7 @@ _WHERE: Final = re.compile(r" - at (?:`key` in )?`\$([^`]*)`\Z")
 _MISSING: Final = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _INDEX: Final = re.compile(r"\[[^\]]*\]")
-_ID: Final = re.compile(r"(?:ord|att|evt)_[0-9A-HJKMNP-TV-Z]{26}")
+_ID: Final = re.compile(r"(?:ord|att|ref|evt)_[0-9A-HJKMNP-TV-Z]{26}")
 
 Shaped = TypeVar("Shaped", bound=Struct)
 
@@ -219,6 +219,10 @@ def order_id(request: web.Request) -> OrderId:
 
 def attempt_id(request: web.Request) -> AttemptId:
     return AttemptId(_id(request, "attempt", "att_"))
+
+
+def refund_id(request: web.Request) -> RefundId:
+    return RefundId(_id(request, "refund", "ref_"))
 
 
 def event_id(request: web.Request) -> EventId:

@@ -78,6 +78,16 @@ def test_what_is_done_stays_done() -> None:
         assert decide_refund(a_refund(RefundState.DONE), news(said)) is RefundState.DONE
 
 
+def test_old_news_that_it_is_under_way_undoes_no_end() -> None:
+    for state in RefundState:
+        assert decide_refund(a_refund(state), news(RefundState.SENT)) is state
+
+
+def test_a_refund_that_ended_otherwise_and_was_done_after_all_is_held() -> None:
+    for state in (RefundState.FAILED, RefundState.REJECTED):
+        assert decide_refund(a_refund(state), news(RefundState.DONE)) is RefundState.HELD
+
+
 def test_news_of_another_amount_changes_nothing() -> None:
     for state, said, money in itertools.product(
         RefundState, NEWS, (Money(99, "CNY"), Money(100, "USD"))

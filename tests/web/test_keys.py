@@ -18,7 +18,7 @@ MERCHANTS_ROUTES = [route for route in ROUTES if isinstance(route.call, Merchant
 
 
 def filled(path: str) -> str:
-    for noun in ("order", "attempt", "event"):
+    for noun in ("order", "attempt", "refund", "event"):
         path = path.replace(f"{{{noun}}}", f"{noun[:3]}_{'0' * 26}")
     return path.replace("eve_", "evt_")
 
