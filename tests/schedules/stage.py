@@ -1,0 +1,243 @@
+"""The stage: one running gateway, on which each schedule plays with an order of its own.
+
+The desk is the real one, on real PostgreSQL and Valkey; only its doors are gated (`seams.py`) and
+the channel and the order service are in this process.
+"""
+
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Final, cast
+
+import aiohttp
+import asyncpg
+import msgspec
+import pytest
+from cryptography.fernet import Fernet
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from gateway.after import After
+from gateway.db import ordering, orders
+from gateway.errors import ChannelDown
+from gateway.ids import AttemptId, OrderId, new_checkout_token, new_order_id
+from gateway.lifespan import pool_for
+from gateway.merchants import add_channel, add_merchant
+from gateway.model import Attempt, Evidence, NewOrder, Order, Source, Terminal
+from gateway.payments import accounts
+from gateway.payments.accounts import Accounts
+from gateway.payments.applying import Applied, Wish, apply_for_payment
+from gateway.payments.asking import ask, ask_once, ask_overdue
+from gateway.payments.closing import close_order, expire_due
+from gateway.payments.desk import Desk
+from gateway.secrets import Cipher, new_webhook_secret
+from gateway.settings import Settings
+from gateway.webhooks import Webhooks
+from tests.schedules.ledger import ACCOUNT, CHANNEL, Ledger, make
+from tests.schedules.scheduler import current, step
+from tests.schedules.seams import SteppedClaims, SteppedErrands, SteppedPool, take_the_clock
+from workers.sweep import settle_unknown
+
+MERCHANT: Final = "demo"
+PRICE: Final = 100
+NATIVE: Final = Wish(CHANNEL, Terminal.PC)
+H5: Final = Wish(CHANNEL, Terminal.WAP)
+_BATCH: Final = 50
+
+# Leases have ended, and whatever is asked about is due.
+_A_MINUTE_LATER: Final = """
+    UPDATE attempts SET ask_at = now(), calling_until = NULL
+    WHERE order_id = $1 AND ask_at IS NOT NULL
+"""
+# Nothing can be paid any more, the order has expired, and all that is due is due.
+_DAYS_LATER: Final = """
+    WITH later AS (
+        UPDATE attempts SET ask_at = now(), calling_until = NULL,
+            pay_by = pay_by - interval '3 days', live_until = live_until - interval '3 days'
+        WHERE order_id = $1 AND ask_at IS NOT NULL
+    ), expired AS (
+        UPDATE orders SET expires_at = expires_at - interval '3 days', due_at = now()
+        WHERE id = $1 AND due_at IS NOT NULL
+    )
+    UPDATE events SET deliver_at = now() WHERE order_id = $1 AND deliver_at IS NOT NULL
+"""
+
+
+class Answer(Struct, frozen=True):
+    """What a buyer got to pay with, who asks with his next step after `asked_after` of them."""
+
+    flow: str
+    attempt: AttemptId
+    wish: Wish
+    asked_after: int
+
+
+class _Received:
+    """The order service's answer: it got it."""
+
+    status = 204
+
+    async def __aenter__(self) -> "_Received":
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _where: TracebackType | None,
+    ) -> None: ...
+
+
+class OrderService:
+    """An order service in this process, at the end of the wire."""
+
+    def post(self, _url: str, **_said: object) -> _Received:
+        return _Received()
+
+
+class Stage:
+    """What flows are made of: the verbs, as the web, the worker and the buyer call them."""
+
+    def __init__(self, desk: Desk, raw: Desk, ledger: Ledger, claims: SteppedClaims) -> None:
+        self.desk = desk
+        self.raw = raw  # the same without gates
+        self.ledger = ledger
+        self.claims = claims
+        self.order = OrderId("")
+        self.answers: list[Answer] = []
+        self._numbers = itertools.count(1)
+
+    @property
+    def pool(self) -> "asyncpg.Pool[asyncpg.Record]":
+        return self.raw.pool
+
+    async def new_order(self) -> None:
+        order_id = new_order_id()
+        self.answers.clear()
+        async with self.pool.acquire() as conn:
+            row = ordering.Row(order_id, MERCHANT, new_checkout_token(), None)
+            new = NewOrder(f"no-{next(self._numbers)}", PRICE, "CNY", "tea", 1800)
+            await ordering.insert(conn, row, new, 0)
+        self.order = order_id
+
+    async def read(self) -> Order:
+        async with self.pool.acquire() as conn:
+            reading = await orders.read(conn, self.order)
+        assert reading is not None
+        return reading[0]
+
+    async def attempts(self) -> tuple[Attempt, ...]:
+        return (await self.read()).attempts
+
+    # What flows do.
+
+    async def apply(self, wish: Wish) -> None:
+        """A buyer asks for something to pay with; where the channel is down, once more."""
+        flow = current()
+        assert flow is not None
+        asked_after = 0
+        try:
+            applied = await self._apply(wish)
+        except ChannelDown:
+            asked_after = len(flow.scheduler.taken)
+            applied = await self._apply(wish)
+        self.answers.append(Answer(flow.name, applied.attempt, wish, asked_after))
+
+    async def applied_before(self, wish: Wish) -> None:
+        """The same before the schedule begins."""
+        await apply_for_payment(self.raw, self.order, wish, MERCHANT)
+
+    async def _apply(self, wish: Wish) -> Applied:
+        return await apply_for_payment(self.desk, self.order, wish, MERCHANT)
+
+    async def pay(self, number: str) -> None:
+        """A buyer pays, and the channel calls back."""
+        await step("channel takes the money")
+        if self.ledger.pay(number):
+            report = self.ledger.report(number, Source.CALLBACK)
+            evidence = Evidence(ACCOUNT, f"news-{number}", number, "{}", number.encode())
+            await self.desk.settle(report, evidence)
+
+    async def pay_unheard(self, number: str) -> None:
+        """A buyer pays, having typed the password before a close that the channel answers; the
+        callback is lost.
+        """
+        await step("channel is given the password")
+        begun = self.ledger.entries[number].payable
+        await step("channel takes the money")
+        self.ledger.pay(number, begun=begun)
+
+    async def poll(self, attempt: Attempt) -> None:
+        await ask(self.desk, attempt.id, attempt.asks)
+
+    async def come_back(self, attempt: Attempt) -> None:
+        await ask_once(self.desk, attempt.id)
+
+    async def close(self) -> None:
+        await close_order(self.desk, self.order, MERCHANT)
+
+    async def expire(self) -> None:
+        await expire_due(self.desk, _BATCH)
+
+    # What time and a restarted process do.
+
+    async def let_it_expire(self) -> None:
+        """The sweep's clock is a little ahead: to it, the order's time is over."""
+        await self.pool.execute("UPDATE orders SET due_at = now() WHERE id = $1", self.order)
+
+    async def minutes_later(self) -> None:
+        """What is still asked about is asked about, until nothing is due."""
+        await self.pool.execute(_A_MINUTE_LATER, self.order)
+        await self._ask_all()
+
+    async def days_later(self) -> None:
+        """Nothing can be paid any more; every sweep runs until nothing is due."""
+        await self.pool.execute(_DAYS_LATER, self.order)
+        await expire_due(self.raw, _BATCH)
+        await self._ask_all()
+        await settle_unknown(self.raw)
+        await self.raw.errands.finish(60)
+        await self.raw.webhooks.deliver_overdue(_BATCH)
+
+    async def _ask_all(self) -> None:
+        while await ask_overdue(self.raw, _BATCH):
+            pass
+
+
+@asynccontextmanager
+async def staged(
+    database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Stage]:
+    """Build the stage; it is used by one schedule after another."""
+    settings = Settings(
+        database_url=database_url,
+        redis_url=redis_url,
+        secret_keys=(Fernet.generate_key().decode(),),
+        allow_private_webhooks=True,
+    )
+    ledger = Ledger()
+    monkeypatch.setitem(accounts.MAKERS, CHANNEL, make(ledger))
+    take_the_clock(monkeypatch)
+    cipher = Cipher(settings.secret_keys)
+    async with pool_for(settings) as pool, Redis.from_url(redis_url) as redis:
+        async with pool.acquire() as conn:
+            url = "https://shop.example/webhooks"
+            await add_merchant(conn, cipher, MERCHANT, "Demo", url, new_webhook_secret())
+            await add_channel(conn, cipher, MERCHANT, ACCOUNT, CHANNEL, {})
+        claims = SteppedClaims(redis)
+        http = cast(aiohttp.ClientSession, OrderService())
+        webhooks = Webhooks(pool, redis, http, cipher, allow_private=True)
+        raw = Desk(
+            pool=pool,
+            redis=redis,
+            claims=claims,
+            accounts=Accounts(pool, cipher, http),
+            webhooks=webhooks,
+            after=After(claims, webhooks),
+            errands=SteppedErrands(),
+            settings=settings,
+        )
+        stepped = cast("asyncpg.Pool[asyncpg.Record]", SteppedPool(pool))
+        desk = msgspec.structs.replace(raw, pool=stepped)
+        yield Stage(desk, raw, ledger, claims)
