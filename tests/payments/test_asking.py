@@ -192,3 +192,49 @@ async def test_an_attempt_whose_answer_to_create_was_lost_is_asked_about(rig: Ri
     await make_due(rig)
     await ask_overdue(rig.desk, 10)
     assert (await rig.read(order)).state is OrderState.PAID
+
+
+async def test_what_needs_attention_is_news_once(rig: Rig) -> None:
+    """The flag is in the order's JSON, so whoever watches its version must see it turn."""
+    order = await rig.order()
+    applied = await rig.apply(order)
+    await rig.desk.pool.execute("UPDATE attempts SET asks = 7, live_until = now() + interval '9 h'")
+    before = (await rig.read(order)).version
+    seen = []
+    for asks in (7, 8, 9):
+        await ask(rig.desk, applied.attempt, asks)
+        now = await rig.read(order)
+        seen.append((now.attempts[0].needs_attention, now.version - before))
+    assert seen == [(True, 1), (True, 1), (True, 1)]
+
+
+async def test_what_has_ended_needs_nobodys_attention(rig: Rig) -> None:
+    order = await rig.order()
+    applied = await rig.apply(order)
+    await rig.apply(order, H5)
+    await rig.desk.pool.execute("UPDATE attempts SET asks = 8 WHERE state = 'closed'")
+    before = (await rig.read(order)).version
+    await ask(rig.desk, applied.attempt, 8)
+    after = await rig.read(order)
+    assert (after.attempts[0].state, after.attempts[0].asks) == (AttemptState.CLOSED, 9)
+    assert not after.attempts[0].needs_attention
+    assert after.version == before
+
+
+async def test_a_merchant_can_have_a_channel_asked_steadily(rig: Rig) -> None:
+    """`ask_timeout_s` is a pace, not a ladder with one rung."""
+    await rig.desk.pool.execute(
+        "UPDATE channel_accounts "
+        "SET settings = settings || jsonb_build_object('ask_timeout_s', '20')"
+    )
+    applied = await rig.apply(await rig.order())
+    waits = []
+    for asks in range(4):
+        waits.append(
+            await rig.desk.pool.fetchval(
+                "SELECT extract(epoch FROM ask_at - now())::int FROM attempts"
+            )
+        )
+        await ask(rig.desk, applied.attempt, asks)
+    assert waits == pytest.approx([20] * 4, abs=2)
+    assert not await rig.desk.pool.fetchval("SELECT needs_attention FROM attempts")
