@@ -83,6 +83,18 @@ async def test_a_new_certificate_is_learnt_from_a_callback_that_names_it(signs_n
         assert bench.timed.read(callback).report is not None
 
 
+async def test_what_an_answer_has_taught_is_not_downloaded_for_a_callback_again() -> None:
+    async with timed_bench() as bench:
+        request = await made(bench)
+        callback = bench.named(rotate(bench))
+        with pytest.raises(UnknownKey):
+            bench.timed.read(callback)
+        await bench.timed.query(request.number)
+        await bench.timed.refresh_keys()
+        assert bench.timed.read(callback).report is not None
+        assert bench.stub.calls["certificate"] == 1
+
+
 async def test_a_callback_that_names_no_certificate_is_tried_against_all() -> None:
     async with timed_bench() as bench:
         request = await made(bench)
@@ -107,13 +119,13 @@ async def test_the_old_certificate_is_still_believed_after_a_new_one_was_learnt(
 
 def _apps(bench: StubBench) -> tuple[Certified, str]:
     """A merchant's own certificate: its chain leads to the same root as Alipay's."""
-    return bench.side.app, bench.side.app.pem
+    return bench.side.app, bench.side.app.pem + bench.side.app_authority.pem
 
 
 def _one_that_was_made_with_an_apps(bench: StubBench) -> tuple[Certified, str]:
     """Whoever has any certificate can sign another one with its key, in Alipay's name."""
     made_up = certified(ALIPAYS_NAME, issuer=bench.side.app)
-    return made_up, made_up.pem + bench.side.app.pem + bench.side.authority.pem
+    return made_up, made_up.pem + bench.side.app.pem + bench.side.app_authority.pem
 
 
 def _one_that_was_made_with_one_that_is_silent(bench: StubBench) -> tuple[Certified, str]:

@@ -49,6 +49,7 @@ class AlipaySide:
     alipay: Certified
     next_alipay: Certified  # the one that a rotation moves to
     authority: Certified
+    app_authority: Certified  # who certifies merchants' apps
     roots_pem: str
     roots_sn: str
     stranger: rsa.RSAPrivateKey
@@ -88,6 +89,7 @@ def stub_side() -> AlipaySide:
         alipay=certified(ALIPAYS_NAME, issuer=authority),
         next_alipay=certified(ALIPAYS_NAME, issuer=authority),
         authority=authority,
+        app_authority=app_authority,
         roots_pem=f"{useless}\n{root.pem}\n{unreadable}\n",
         roots_sn=root.sn,
         stranger=new_key(),
