@@ -1,4 +1,4 @@
-"""Asking while other things happen: rivals' writes, clocks that are off, accounts that are silent."""
+"""Asking while other things happen: rivals' writes, clocks that are off, silent channels."""
 
 import asyncio
 import sys
