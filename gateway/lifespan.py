@@ -58,7 +58,7 @@ class PatientPool(asyncpg.Pool):
 
     def acquire(self, *, timeout: float | None = None) -> "PoolAcquireContext[asyncpg.Record]":
         # A timer costs something, so it is set only where there is something to wait for.
-        if timeout is None and self.get_idle_size() == 0:
+        if timeout is None and self._queue.empty():  # type: ignore[attr-defined]
             timeout = _PATIENCE_S
         return super().acquire(timeout=timeout)
 

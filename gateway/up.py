@@ -6,6 +6,7 @@ same keys.
 """
 
 import asyncio
+import gc
 import os
 import socket
 import time
@@ -133,6 +134,9 @@ async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[N
     try:
         try:
             await web.TCPSite(runner, host, port, backlog=1024).start()
+            # What is there now stays; the garbage collector need not look at it again and again.
+            gc.collect()
+            gc.freeze()
         except OSError as error:
             raise _taken(host, port, error) from error
         yield
@@ -214,8 +218,9 @@ async def _set_up_merchant(
             conn, cipher, MERCHANT, "山间茶铺 Hillside Tea", notify_url, secrets.webhook_secret
         )
         await let_key_in(conn, MERCHANT, secrets.api_key)
-        for kind, account in (
-            ("wechat", wechat_account(keys, f"{sandbox_url}/wechat")),
-            ("alipay", alipay_account(keys, f"{sandbox_url}/alipay")),
+        for priority, kind, account in (
+            (10, "wechat", wechat_account(keys, f"{sandbox_url}/wechat")),
+            (20, "alipay", alipay_account(keys, f"{sandbox_url}/alipay")),
         ):
-            await add_channel(conn, cipher, MERCHANT, f"{kind}_demo", kind, account)
+            name = f"{kind}_demo"
+            await add_channel(conn, cipher, MERCHANT, name, kind, account, priority=priority)

@@ -61,8 +61,8 @@ def new_alipay_keys() -> AlipayKeys:
     authority = _new_authority(root)
     app_key, alipay_keys = new_rsa_key(), (new_rsa_key(), new_rsa_key())
     first, second = (
-        AlipaySigner(private_pem(key), _certified(f"Sandbox Alipay {position}", key, authority))
-        for position, key in enumerate(alipay_keys, start=1)
+        AlipaySigner(private_pem(key), _certified("Sandbox Alipay", key, authority))
+        for key in alipay_keys
     )
     return AlipayKeys(
         app_id=app_id,

@@ -13,6 +13,11 @@ from tests.payments.test_settling import number_in
 from tests.rig import ALIPAY, H5, NATIVE, Rig, StartRig, until
 
 
+@pytest.fixture
+async def rig(start_rig: StartRig) -> Rig:
+    return await start_rig(alipay=True)
+
+
 async def a_code_of_each(rig: Rig) -> tuple[Order, str, str]:
     """An order with an Alipay code that nobody has scanned, and then one of WeChat Pay."""
     order = await rig.order()
@@ -36,7 +41,7 @@ async def test_an_unscanned_alipay_code_is_superseded_for_it_can_still_be_paid(r
 
 async def test_wechat_and_alipay_both_succeed(start_rig: StartRig) -> None:
     """F1: both callbacks at once; one captures, the other is surplus and given back, once."""
-    rig = await start_rig(worker=True)
+    rig = await start_rig(worker=True, alipay=True)
     order, alipay, wechat = await a_code_of_each(rig)
     await asyncio.gather(rig.pay(alipay, channel="alipay"), rig.pay(wechat))
     await rig.until_order(order, OrderState.PAID)

@@ -40,7 +40,7 @@ async def on_the_wire(rig: Rig, text: bytes) -> bytes:
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
+        "/nowhere",
         "/v1",
         "/v1/orders/",
         "/v1/order",
