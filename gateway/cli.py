@@ -6,53 +6,46 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
 
 import click
-import uvloop
 from cryptography.fernet import Fernet
 from msgspec.structs import replace
-from rich.console import Console
-from rich.table import Table
 
 from gateway import __version__
 from gateway.app import make_app
-from gateway.db import accounts, merchants
-from gateway.db.orders import Connection
+from gateway.cli_setup import channel, merchant, operator
+from gateway.command import AS_JSON, configured, run_now, with_running
 from gateway.doctor import examine
-from gateway.embedded import embedded, find_running
+from gateway.embedded import embedded
 from gateway.errors import ConfigurationError, PayOnceError
-from gateway.lifespan import desk_for, pool_for, settings_from_environment
-from gateway.merchants import add_channel, add_merchant, let_key_in
+from gateway.lifespan import desk_for
 from gateway.migrate import migrate as apply_migrations
 from gateway.sandbox.keys import sandbox_keys
 from gateway.sandbox.server import sandbox_app
 from gateway.sandbox.shop import ShopSettings, shop_app
-from gateway.secrets import Cipher, new_api_key, new_webhook_secret
 from gateway.settings import Settings
-from gateway.telemetry import configure_logging
 from gateway.up import (
     Ready,
     choose_ports,
     everything,
-    kept_secret_keys,
     serving,
     write_ready_file,
 )
 from workers.main import working
 
-T = TypeVar("T")
 _FOLDER = click.Path(path_type=Path, file_okay=False)
-_JSON = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
 
 
 @click.group()
 @click.version_option(__version__, prog_name="payonce")
 def cli() -> None:
     """PayOnce: an order is never paid twice, and paid money is never lost."""
+
+
+for group in (merchant, channel, operator):
+    cli.add_command(group)
 
 
 @cli.command()
@@ -70,7 +63,7 @@ def cli() -> None:
 def up(port: int, data: Path | None, ready_file: Path | None) -> None:
     """Run everything: PostgreSQL, Valkey, gateway, worker, channel sandbox and demo shop."""
     began = time.monotonic()
-    settings = _settings()
+    settings = configured()
     settings = replace(settings, data=str(Path(data or settings.data).resolve()))
     if ready_file is not None:
         _make_way(ready_file)
@@ -83,7 +76,7 @@ def up(port: int, data: Path | None, ready_file: Path | None) -> None:
             await _until_stopped()
             click.echo("stopping")
 
-    _run(run())
+    run_now(run())
 
 
 @cli.command()
@@ -92,7 +85,7 @@ def up(port: int, data: Path | None, ready_file: Path | None) -> None:
 @click.option("--port", default=None, type=int, help="Default: PAYONCE_PORT.")
 def serve(worker: bool, host: str | None, port: int | None) -> None:
     """Run the gateway, with the worker inside unless told otherwise."""
-    settings = _settings()
+    settings = configured()
     settings = replace(settings, host=host or settings.host, port=port or settings.port)
 
     async def run(settings: Settings) -> None:
@@ -101,7 +94,7 @@ def serve(worker: bool, host: str | None, port: int | None) -> None:
             click.echo(f"PayOnce {__version__} at {settings.base_url}")
             await _until_stopped()
 
-    _run(_with_servers(settings, run))
+    run_now(_with_servers(settings, run))
 
 
 @cli.command("worker")
@@ -114,7 +107,7 @@ def run_worker() -> None:
             click.echo("the worker is up")
             await _until_stopped()
 
-    _run(_with_servers(_settings(), run))
+    run_now(_with_servers(configured(), run))
 
 
 @cli.command()
@@ -130,16 +123,16 @@ def migrate() -> None:
         if not applied:
             click.echo("nothing to apply")
 
-    _run(run(_settings()))
+    run_now(run(configured()))
 
 
 @cli.command()
-@_JSON
+@AS_JSON
 def doctor(as_json: bool) -> None:
     """Check every dependency, the clock, the keys and the channels; say what to do."""
 
     async def run(settings: Settings) -> None:
-        findings = await examine(_with_running(settings))
+        findings = await examine(with_running(settings))
         if as_json:
             click.echo(json.dumps([{"what": f.what, "ok": f.ok, "says": f.says} for f in findings]))
         else:
@@ -148,135 +141,13 @@ def doctor(as_json: bool) -> None:
         if not all(finding.ok for finding in findings):
             raise SystemExit(1)
 
-    _run(run(_settings()))
+    run_now(run(configured()))
 
 
 @cli.command("new-secret-key")
 def new_secret_key() -> None:
     """Make a key for PAYONCE_SECRET_KEYS."""
     click.echo(Fernet.generate_key().decode())
-
-
-@cli.group()
-def merchant() -> None:
-    """Merchants and their API keys."""
-
-
-@merchant.command("add")
-@click.option("--id", "merchant_id", required=True)
-@click.option("--name", required=True)
-@click.option("--notify-url", help="Where webhooks go when an order names no place.")
-@_JSON
-def merchant_add(merchant_id: str, name: str, notify_url: str | None, as_json: bool) -> None:
-    """Add a merchant; prints its API key and webhook secret, which are shown this once."""
-    api_key, webhook_secret = new_api_key(), new_webhook_secret()
-
-    async def run(conn: Connection, cipher: Cipher) -> None:
-        async with conn.transaction():
-            if await merchants.read(conn, merchant_id) is not None:
-                raise ConfigurationError(f"--id: there is a merchant {merchant_id!r} already")
-            await add_merchant(conn, cipher, merchant_id, name, notify_url, webhook_secret)
-            await let_key_in(conn, merchant_id, api_key)
-
-    _with_database(run)
-    _say({"id": merchant_id, "api_key": api_key, "webhook_secret": webhook_secret}, as_json)
-
-
-@merchant.command("list")
-@_JSON
-def merchant_list(as_json: bool) -> None:
-    """List the merchants."""
-
-    async def run(conn: Connection, _cipher: Cipher) -> list[dict[str, str | None]]:
-        return [
-            {"id": each.id, "name": each.name, "notify_url": each.notify_url}
-            for each in await merchants.read_all(conn)
-        ]
-
-    _say_rows(_with_database(run), as_json)
-
-
-@merchant.command("rotate-key")
-@click.option("--id", "merchant_id", required=True)
-@click.option("--overlap-hours", default=24, show_default=True, help="The old keys work so long.")
-@_JSON
-def merchant_rotate_key(merchant_id: str, overlap_hours: int, as_json: bool) -> None:
-    """Make a new API key; the old ones end after the overlap."""
-    api_key = new_api_key()
-
-    async def run(conn: Connection, _cipher: Cipher) -> None:
-        async with conn.transaction():
-            if await merchants.read(conn, merchant_id) is None:
-                raise ConfigurationError(f"--id: there is no merchant {merchant_id!r}")
-            await merchants.retire_keys(conn, merchant_id, timedelta(hours=overlap_hours))
-            await let_key_in(conn, merchant_id, api_key)
-
-    _with_database(run)
-    _say({"id": merchant_id, "api_key": api_key}, as_json)
-
-
-@cli.group()
-def channel() -> None:
-    """Merchants' accounts at channels."""
-
-
-@channel.command("add")
-@click.option("--merchant", "merchant_id", required=True)
-@click.option("--id", "account", required=True, help="In callback URLs; keep it.")
-@click.option("--kind", required=True)
-@click.option("--set", "said", multiple=True, metavar="KEY=VALUE", help="VALUE or @FILE.")
-@click.option("--secret", "hidden", multiple=True, metavar="KEY=@FILE", help="Kept out of ps.")
-@click.option("--priority", default=100, show_default=True, help="The lowest takes a payment.")
-@click.option("--terminals", default="pc,wap,webview,app", show_default=True)
-@_JSON
-def channel_add(
-    merchant_id: str,
-    account: str,
-    kind: str,
-    said: tuple[str, ...],
-    hidden: tuple[str, ...],
-    priority: int,
-    terminals: str,
-    as_json: bool,
-) -> None:
-    """Add a channel account, or change one; the settings are tried before they are written."""
-    settings = dict(_pair(text) for text in (*said, *hidden))
-
-    async def run(conn: Connection, cipher: Cipher) -> None:
-        await add_channel(
-            conn,
-            cipher,
-            merchant_id,
-            account,
-            kind,
-            settings,
-            priority=priority,
-            terminals=tuple(terminals.split(",")),
-        )
-
-    _with_database(run)
-    _say({"id": account, "kind": kind, "merchant": merchant_id}, as_json)
-
-
-@channel.command("list")
-@_JSON
-def channel_list(as_json: bool) -> None:
-    """List the channel accounts, without their secrets."""
-
-    async def run(conn: Connection, _cipher: Cipher) -> list[dict[str, str | None]]:
-        return [
-            {
-                "id": each.id,
-                "merchant": each.merchant,
-                "kind": each.kind,
-                "priority": str(each.priority),
-                "terminals": ",".join(each.terminals),
-                "enabled": "yes" if each.enabled else "no",
-            }
-            for each in await accounts.read_all(conn)
-        ]
-
-    _say_rows(_with_database(run), as_json)
 
 
 @cli.command()
@@ -293,7 +164,7 @@ def sandbox(port: int, data: Path) -> None:
             click.echo(f"channel sandbox at {url}, its keys in {data / 'sandbox'}")
             await _until_stopped()
 
-    _run(run())
+    run_now(run())
 
 
 @cli.command()
@@ -317,7 +188,7 @@ def shop(port: int, gateway_url: str, data: Path) -> None:
             click.echo(f"demo shop at {url}")
             await _until_stopped()
 
-    _run(run())
+    run_now(run())
 
 
 def main() -> None:
@@ -327,16 +198,6 @@ def main() -> None:
     except (PayOnceError, ValueError) as error:
         click.echo(f"payonce: {error}", err=True)
         sys.exit(1)
-
-
-def _settings() -> Settings:
-    settings = settings_from_environment()
-    configure_logging(settings.log_level)
-    return settings
-
-
-def _run(work: Coroutine[object, object, T]) -> T:
-    return uvloop.run(work)
 
 
 async def _until_stopped() -> None:
@@ -363,37 +224,6 @@ async def _with_servers(settings: Settings, run: Callable[[Settings], Awaitable[
         await run(replace(settings, database_url=database_url, redis_url=redis_url))
 
 
-def _with_running(settings: Settings) -> Settings:
-    """Fill in, where nothing is set, the servers and keys of a `payonce up` on the data folder."""
-    data = Path(settings.data)
-    running = find_running(data)
-    if settings.database_url is not None or running is None:
-        return settings
-    return replace(
-        settings,
-        database_url=running.database_url,
-        redis_url=settings.redis_url or running.redis_url,
-        secret_keys=settings.secret_keys or kept_secret_keys(data),
-    )
-
-
-def _with_database(run: Callable[[Connection, Cipher], Awaitable[T]]) -> T:
-    """Run with a connection to the configured database, or to that of a running `payonce up`."""
-    settings = _with_running(_settings())
-    if settings.database_url is None:
-        raise ConfigurationError(
-            "PAYONCE_DATABASE_URL (database_url): is not set, and no PayOnce runs on "
-            f"{settings.data}"
-        )
-    cipher = Cipher(settings.secret_keys)
-
-    async def work() -> T:
-        async with pool_for(settings) as pool, pool.acquire() as conn:
-            return await run(conn, cipher)
-
-    return _run(work())
-
-
 def _make_way(ready_file: Path) -> None:
     """Take away what an earlier start left, so that nobody believes it; and try the folder now."""
     try:
@@ -402,36 +232,6 @@ def _make_way(ready_file: Path) -> None:
         ready_file.unlink()
     except OSError as error:
         raise ConfigurationError(f"--ready-file: {ready_file}: {error.strerror}") from error
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise ConfigurationError(f"--set/--secret: {name!r} is not KEY=VALUE")
-    if value.startswith("@"):
-        try:
-            return name, Path(value[1:]).read_text()
-        except OSError as error:
-            raise ConfigurationError(f"{name}: {value[1:]}: {error.strerror}") from error
-    return name, value
-
-
-def _say(fields: dict[str, str], as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(fields))
-    else:
-        for name, value in fields.items():
-            click.echo(f"{name}: {value}")
-
-
-def _say_rows(rows: list[dict[str, str | None]], as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(rows))
-        return
-    table = Table(*(rows[0] if rows else ()))
-    for row in rows:
-        table.add_row(*(value or "" for value in row.values()))
-    Console().print(table)
 
 
 def _say_where(ready: Ready, took_s: float) -> None:

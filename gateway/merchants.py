@@ -12,6 +12,7 @@ from gateway.db.orders import Connection
 from gateway.errors import ConfigurationError
 from gateway.model import Terminal
 from gateway.payments.accounts import MAKERS, read_ladder
+from gateway.payments.refund_rules import read_limits
 from gateway.secrets import Cipher, hash_api_key
 
 # Kept encrypted; everything else of an account is kept as it is, so that operators can read it.
@@ -69,6 +70,7 @@ async def add_channel(
     if await merchants.read(conn, merchant) is None:
         raise ConfigurationError(f"merchant: there is no {merchant!r}; `payonce merchant add` it")
     read_ladder(settings)
+    read_limits(settings)
     public = {name: value for name, value in settings.items() if name not in _SECRET_SETTINGS}
     secret = {name: value for name, value in settings.items() if name in _SECRET_SETTINGS}
     async with aiohttp.ClientSession() as unused:

@@ -26,6 +26,9 @@ _ADD_KEY: Final = "INSERT INTO api_keys (hash, merchant) VALUES ($1, $2) ON CONF
 _RETIRE_KEYS: Final = """
     UPDATE api_keys SET expires_at = least(expires_at, now() + $2) WHERE merchant = $1
 """
+_SET_SURPLUS_REFUNDS: Final = """
+    UPDATE merchants SET surplus_refunds = $2 WHERE id = $1 RETURNING id
+"""
 
 
 class Merchant(Struct, frozen=True):
@@ -42,6 +45,11 @@ async def put(
 ) -> None:
     """Add a merchant, or change the name and the notify URL of the one that is there."""
     await conn.execute(_PUT, merchant, name, notify_url, webhook_secrets)
+
+
+async def set_surplus_refunds(conn: Connection, merchant: str, choice: str) -> bool:
+    """Write `auto` or `held`; False: there is no such merchant."""
+    return bool(await conn.fetchval(_SET_SURPLUS_REFUNDS, merchant, choice))
 
 
 async def read(conn: Connection, merchant: str) -> Merchant | None:

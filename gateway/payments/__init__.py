@@ -63,4 +63,38 @@ Paid money could be lost if ...
 13. a state was written that the rules do not know.
    It cannot commit: a trigger writes each move to the journal, and `only_legal_moves` is a foreign
    key to the moves that exist. Shown by `test_the_rules_and_the_database_allow_the_same_moves`.
+
+Money could be given back twice, or wrongly, if ...
+
+14. a machine refunded the payment that the order counts.
+   The database refuses it: a surplus refund points at an attempt that is surplus
+   (`a_refund_fits_its_attempt`). Before it is let go the channel answers two queries, of the
+   surplus and of the winner (`gateway.payments.refund_rules.why_held`). Shown by
+   `test_the_database_refuses_refunds_that_the_rules_do_not_know` and
+   `test_surplus_goes_only_when_the_channel_confirms_both_payments`.
+15. one surplus payment was owed twice.
+   It is not: `one_surplus_refund_per_attempt`, written in the statement that finds the surplus.
+   Shown by `test_one_surplus_payment_is_one_debt`.
+16. an answer was lost, a worker died, or two workers sent it.
+   The number is committed before the channel hears of it, the channel takes a number for one
+   refund, and it is asked before a call is repeated (`gateway.payments.refunding.refund_due`).
+   Shown by `test_whatever_answer_is_lost_the_money_goes_back_once`,
+   `test_a_worker_that_dies_at_any_step_is_made_up_for` and
+   `test_two_workers_whose_leases_ran_out_call_the_channel_once`.
+17. a refund that seemed to fail was sent under another number.
+   Another number comes only after a failure, once the channel says again that the last one failed,
+   and when two persons want it (`two_persons_approve`). Shown by
+   `test_no_other_number_when_the_channel_did_it_after_all` and
+   `test_two_different_operators_let_a_held_refund_go`.
+18. a flood of surplus, or a fault of ours, emptied the merchant's account.
+   Above its limits a refund waits for two persons, and refunds are let go in turn
+   (`gateway.db.refunds.lock_accounts`); `surplus_is_let_go_before_it_is_sent` holds for each.
+   Shown by `test_refunds_at_once_do_not_exceed_the_limit_of_a_day`.
+19. a merchant refunded more than was captured.
+   The sum is checked on the order as it was read, and every write about its refunds raises the
+   version (`gateway.db.refund_moves.open_refund`). Shown by
+   `test_concurrent_parts_are_never_more_than_was_captured`.
+20. it was begun and forgotten.
+   What is under way is always due (`what_is_under_way_is_looked_at`, `refunds_to_check`). Shown by
+   `test_what_was_due_long_ago_is_carried_on`.
 """
