@@ -5,8 +5,11 @@ nothing.
 import asyncio
 from datetime import timedelta
 
+import aiohttp
 import asyncpg
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import unused_port
 
 from gateway.db import events, orders
 from gateway.db.orders import Connection
@@ -14,7 +17,9 @@ from gateway.ids import EventId
 from gateway.model import Order, OrderState
 from gateway.payments.closing import close_order
 from gateway.payments.settle import settle
-from gateway.webhooks import LADDER_S, SYNC_TRIES
+from gateway.secrets import Cipher
+from gateway.up import serving
+from gateway.webhooks import LADDER_S, SYNC_TRIES, Webhooks, webhook_session
 from tests.payments.test_settling import number_in, paid
 from tests.rig import MERCHANT, Rig, StartRig, until
 
@@ -168,3 +173,63 @@ async def test_a_closed_order_is_announced_as_it_is(rig: Rig) -> None:
     await rig.apply(order)
     closed = await close_order(rig.desk, order.id, MERCHANT)
     assert await rig.read(order) == closed
+
+
+@pytest.mark.parametrize("queues", [False, pytest.param(True, id="control: 20 at a time")])
+async def test_a_slow_order_service_is_given_its_whole_deadline_however_many_wait(
+    rig: Rig, queues: bool
+) -> None:
+    """It answers nobody before it has heard them all, so whoever queues behind others is late."""
+    many = 30
+    for _ in range(many):
+        number = number_in((await rig.apply(await rig.order())).body)
+        await settle(rig.desk.pool, paid(number, number), rig.url)
+    all_are_there = asyncio.Barrier(many)
+
+    async def answer(_request: web.Request) -> web.Response:
+        await all_are_there.wait()
+        return web.Response(status=204)
+
+    app, port = web.Application(), unused_port()
+    app.router.add_post("/", answer)
+    await rig.desk.pool.execute(
+        "UPDATE events SET deliver_at = now(), url = $1", f"http://127.0.0.1:{port}/"
+    )
+    session = webhook_session(allow_private=True)
+    if queues:
+        await session.close()
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=20), timeout=aiohttp.ClientTimeout(total=0.5)
+        )
+    cipher = Cipher(rig.settings.secret_keys)
+    async with serving(app, "127.0.0.1", port), session:
+        webhooks = Webhooks(rig.desk.pool, rig.desk.redis, session, cipher, allow_private=True)
+        assert await webhooks.deliver_overdue(many) == many
+        if queues:
+            await all_are_there.abort()
+    late = await rig.desk.pool.fetchval(
+        "SELECT count(*) FROM events WHERE last_error = 'no answer within 5 s'"
+    )
+    assert late == (many if queues else 0)
+
+
+async def test_a_malformed_webhook_secret_fails_like_any_other_try(rig: Rig) -> None:
+    """It is shown, and gets on the ladder; when it is put right, the event arrives."""
+    order = await rig.order()
+    number = number_in((await rig.apply(order)).body)
+    rightly = await rig.desk.pool.fetchval("SELECT webhook_secrets FROM merchants")
+    malformed = Cipher(rig.settings.secret_keys).encrypt(["whsec_x"])
+    await rig.desk.pool.execute("UPDATE merchants SET webhook_secrets = $1", malformed)
+    await settle(rig.desk.pool, paid(number), rig.url)
+    for tries in (1, 2, 3):
+        await deliver_overdue(rig)
+        said, error, wait_s = await rig.desk.pool.fetchrow(
+            "SELECT tries, last_error, extract(epoch FROM deliver_at - now())::int FROM events"
+        ) or (0, "", 0)
+        assert said == tries
+        assert "cannot be signed" in error
+        assert "whsec_x" not in error
+        assert wait_s == pytest.approx(LADDER_S[tries - 1], abs=2)
+    await rig.desk.pool.execute("UPDATE merchants SET webhook_secrets = $1", rightly)
+    await deliver_overdue(rig)
+    assert [(r.type, r.order) for r in rig.receiver.received] == [("order.paid", order.id)]

@@ -295,6 +295,18 @@ async def test_the_number_of_attempts_has_a_limit(start_rig: StartRig) -> None:
         await rig.apply(order, H5)
 
 
+async def test_the_limit_of_attempts_is_said_before_anything_is_closed(start_rig: StartRig) -> None:
+    rig = await start_rig(max_attempts=1)
+    order = await rig.order()
+    applied = await rig.apply(order)
+    before = await rig.read(order)
+    with pytest.raises(RateLimited):
+        await rig.apply(order, H5)
+    assert await rig.read(order) == before
+    assert await rig.calls("close") == {}
+    assert (await rig.apply(order)).body == applied.body
+
+
 async def test_an_expired_code_is_renewed_under_the_same_number(rig: Rig) -> None:
     order = await rig.order()
     first = await rig.apply(order)

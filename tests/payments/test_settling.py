@@ -207,6 +207,40 @@ async def test_the_database_refuses_what_the_rules_do_not_know(rig: Rig, stateme
         await rig.desk.pool.execute(statement)
 
 
+@pytest.mark.parametrize(
+    ("attempt", "refused"),
+    [
+        pytest.param("of another order", True, id="another order's"),
+        pytest.param("paying", True, id="not captured"),
+        pytest.param("captured", False, id="its own, captured"),
+    ],
+)
+async def test_an_order_is_paid_by_a_captured_attempt_of_its_own_or_not_at_all(
+    rig: Rig, attempt: str, refused: bool
+) -> None:
+    order, other = await rig.order(), await rig.order()
+    pays = (await rig.apply(order)).attempt
+    if attempt == "of another order":
+        another = await rig.apply(other)
+        await rig.desk.settle(paid(number_in(another.body)))
+        pays = another.attempt
+    elif attempt == "captured":
+        await rig.desk.pool.execute(
+            "UPDATE attempts SET state = 'captured', ask_at = NULL, payment_ref = 'ref-1', "
+            "received_amount = amount, received_currency = currency"
+        )
+    statement = (
+        "UPDATE orders SET state = 'paid', due_at = NULL, paid_at = now(), paid_attempt = $2 "
+        "WHERE id = $1"
+    )
+    if not refused:
+        await rig.desk.pool.execute(statement, order.id, pays)
+        return
+    with pytest.raises(asyncpg.ForeignKeyViolationError) as violation:
+        await rig.desk.pool.execute(statement, order.id, pays)
+    assert violation.value.constraint_name == "paid_by_one_of_its_attempts"
+
+
 async def test_the_journal_tells_the_whole_story(rig: Rig) -> None:
     order = await rig.order()
     number = number_in((await rig.apply(order)).body)
