@@ -170,7 +170,7 @@ class Ledger:
     async def refund(self, request: RefundRequest) -> RefundReport:
         raise ChannelUnavailable("no flow here sends refunds")
 
-    async def query_refund(self, number: str) -> RefundReport | None:
+    async def query_refund(self, number: str, attempt_number: str) -> RefundReport | None:
         raise ChannelUnavailable("no flow here sends refunds")
 
     def read(self, callback: Callback) -> CallbackRead:

@@ -95,6 +95,20 @@ async def two_applies_and_callback(stage: Stage) -> Flows:
     }
 
 
+async def callback_and_news_of_another(stage: Stage) -> Flows:
+    """The first code is paid; of the second we hear that it was closed; the buyer clicks on."""
+    stage.ledger.misbehave(unclosable=True)
+    await stage.applied_before(NATIVE)
+    await stage.applied_before(H5)
+    first, second = await stage.attempts()
+    stage.ledger.entries[second.number].closed = True
+    return {
+        "P": stage.pay(first.number),
+        "Q": stage.poll(second),
+        "A": stage.apply_twice(H5),
+    }
+
+
 PLAIN: Final = Conditions()
 AWAY: Final = Conditions(redis=False)
 STUCK: Final = Conditions(unclosable=True)
@@ -125,6 +139,7 @@ SCENES: Final = [
         (callback_and_expiry, (PLAIN, AWAY, STUCK)),
         (callback_and_merchant_close, (PLAIN, AWAY, STUCK)),
         (poll_and_close, (PLAIN, AWAY, STUCK)),
+        (callback_and_news_of_another, (PLAIN, AWAY)),
         (two_applies_and_callback, (PLAIN, AWAY, STUCK, UNANSWERED_STUCK)),
     )
     for conditions in several

@@ -21,7 +21,7 @@ from asyncpg.pool import PoolConnectionProxy
 import gateway.db
 from gateway.ids import AttemptId, OrderId
 from gateway.locks.claims import Claims
-from gateway.payments import applying, calling
+from gateway.payments import applying, calling, closing
 from gateway.payments.desk import Errands
 from tests.schedules.scheduler import current, step
 
@@ -114,7 +114,16 @@ def take_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
         flow = current()
         return flow.scheduler.hours * _HOUR_S if flow is not None else 0.0
 
+    async def in_turn(*works: Coroutine[object, object, object]) -> list[object]:
+        try:
+            return [await work for work in works]
+        finally:
+            for work in works:
+                work.close()  # those that a crash left unbegun
+
     waiting = SimpleNamespace(sleep=nap, get_running_loop=asyncio.get_running_loop)
+    # A flow takes one step at a time, also where it would close several attempts at once.
+    monkeypatch.setattr(closing, "asyncio", SimpleNamespace(gather=in_turn))
     monkeypatch.setattr(applying, "asyncio", waiting)
     monkeypatch.setattr(applying, "time", SimpleNamespace(monotonic=monotonic))
     monkeypatch.setattr(applying, "RENEW_EVERY_S", _NEVER_S)

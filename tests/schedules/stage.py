@@ -136,13 +136,18 @@ class Stage:
         """A buyer asks for something to pay with; where the channel is down, once more."""
         flow = current()
         assert flow is not None
-        asked_after = 0
+        asked_after = len(flow.scheduler.taken)
         try:
             applied = await self._apply(wish)
         except ChannelDown:
             asked_after = len(flow.scheduler.taken)
             applied = await self._apply(wish)
         self.answers.append(Answer(flow.name, applied.attempt, wish, asked_after))
+
+    async def apply_twice(self, wish: Wish) -> None:
+        """A buyer asks, and asks again for the same."""
+        await self.apply(wish)
+        await self.apply(wish)
 
     async def applied_before(self, wish: Wish) -> None:
         """The same before the schedule begins."""
