@@ -185,9 +185,11 @@ class Alipay:
             self._account, request.number, state, Source.CREATE, money=request.money
         )
 
-    async def query_refund(self, number: str) -> RefundReport | None:
+    async def query_refund(self, number: str, attempt_number: str) -> RefundReport | None:
         """Ask what became of a refund; None when Alipay has none with that number, or none yet."""
-        answer = await self._connection.call(Method.QUERY_REFUND, write_refund_query(number))
+        answer = await self._connection.call(
+            Method.QUERY_REFUND, write_refund_query(number, attempt_number)
+        )
         if says_no_such_trade(answer):
             return None
         if not answer.good:

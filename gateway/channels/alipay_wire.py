@@ -26,7 +26,6 @@ _REASON_LENGTH: Final = 256
 # Alipay refuses these in a subject; their full-width twins read the same.
 _FORBIDDEN_IN_SUBJECT: Final = str.maketrans("/=&", "／＝＆")
 _MOST_FIELDS: Final = 200
-_ATTEMPT_NUMBER_LENGTH: Final = 26
 
 # Ten digits before the point keep the amount below MAX_AMOUNT.
 Yuan = Annotated[str, Meta(pattern=r"^[0-9]{1,10}(\.[0-9]{1,2})?\Z")]
@@ -250,11 +249,9 @@ def write_refund(request: RefundRequest) -> str:
     )
 
 
-def write_refund_query(number: str) -> str:
-    """Ask about a refund. Alipay wants our number of the payment too, and a refund's number begins
-    with it.
-    """
-    return _write(RefundQueryBody(number[:_ATTEMPT_NUMBER_LENGTH], number))
+def write_refund_query(number: str, attempt_number: str) -> str:
+    """Ask about a refund; Alipay wants our number of the payment too."""
+    return _write(RefundQueryBody(attempt_number, number))
 
 
 def write_certificate_query(serial: str) -> str:

@@ -25,7 +25,6 @@ from gateway.errors import (
 )
 from gateway.ids import OperatorId, OrderId, RefundId, new_refund_id
 from gateway.model import NewRefund, Order, Refund, RefundReason, RefundState
-from gateway.payments.calling import call
 from gateway.payments.desk import Desk
 from gateway.payments.refund_rules import (
     RETRIES,
@@ -37,7 +36,7 @@ from gateway.payments.refund_rules import (
     renumbered,
     write,
 )
-from gateway.payments.refunding import refund_now
+from gateway.payments.refunding import query_refund, refund_now
 
 Decision = Callable[[Standing], Refund]
 
@@ -141,9 +140,10 @@ async def retry(desk: Desk, refund_id: RefundId, operator: OperatorId, note: str
     A failed one gets another number, once its channel says again that the last one failed. Raises
     NotFound, RefundConflict, RefundExceedsCaptured; ChannelDown where the channel does not answer.
     """
-    last = (await _read(desk, refund_id)).refund
+    standing = await _read(desk, refund_id)
+    last = standing.refund
     if last.state is RefundState.FAILED:
-        await _must_have_failed(desk, last)
+        await _must_have_failed(desk, standing)
 
     def decision(was: Standing) -> Refund:
         refund = was.refund
@@ -161,17 +161,17 @@ async def retry(desk: Desk, refund_id: RefundId, operator: OperatorId, note: str
     return await _decide(desk, refund_id, operator, decision)
 
 
-async def _must_have_failed(desk: Desk, refund: Refund) -> None:
+async def _must_have_failed(desk: Desk, was: Standing) -> None:
     """Ask the channel about the number that failed, before there is another; settle other news.
 
     Raises ChannelDown where the channel does not answer, and RefundConflict where it answers that
     the refund was taken after all.
     """
-    account = await desk.accounts.by_id(refund.account)
+    account = await desk.accounts.by_id(was.refund.account)
     try:
         if account is None:
-            raise ChannelUnavailable(f"account {refund.account} cannot be used")
-        report = await call(account, "query_refund", account.adapter.query_refund(refund.number))
+            raise ChannelUnavailable(f"account {was.refund.account} cannot be used")
+        report = await query_refund(account, was)
     except ChannelUnavailable as error:
         raise ChannelDown("The channel does not say how the last try ended; try again.") from error
     if report is not None and report.state is not RefundState.FAILED:

@@ -175,8 +175,11 @@ async def _send(desk: Desk, account: Account, was: Standing) -> bool:
     try:
         report = await _call_refund(desk, account, was)
     except ChannelRefused as refusal:
-        # Nobody called with this number before, so the refusal is of the refund itself.
-        await _fail(desk, sent, str(refusal))
+        if refusal.number_spent:
+            await _look_later(desk, account, sent)  # money may have gone back: a query decides
+        else:
+            # Nobody called with this number before, so the refusal is of the refund itself.
+            await _fail(desk, sent, str(refusal))
     except ChannelUnavailable as error:
         log.info("refund_unknown", refund=sent.id, error=str(error))
         await _look_later(desk, account, sent)
@@ -190,7 +193,7 @@ async def _ask(desk: Desk, account: Account, was: Standing) -> None:
     refund = was.refund
     assert refund.sent_at is not None
     try:
-        report = await call(account, "query_refund", account.adapter.query_refund(refund.number))
+        report = await query_refund(account, was)
         if report is None:
             window = account.adapter.traits.refund_repeat_window
             if window is not None and was.now - refund.sent_at >= window:
@@ -216,10 +219,17 @@ async def _repeat(desk: Desk, account: Account, was: Standing) -> RefundReport |
     try:
         return await _call_refund(desk, account, was)
     except ChannelRefused as refusal:
-        found = await call(account, "query_refund", account.adapter.query_refund(refund.number))
+        found = await query_refund(account, was)
         if found is None and was.now - refund.sent_at >= _CALL_IS_DEAD_AFTER:
             await _fail(desk, refund, str(refusal))
         return found
+
+
+async def query_refund(account: Account, was: Standing) -> RefundReport | None:
+    """Ask the channel about a refund by its number now. Raises ChannelUnavailable."""
+    refund, attempt = was.refund, was.order.attempt(was.refund.attempt)
+    asked = account.adapter.query_refund(refund.number, attempt.number)
+    return await call(account, "query_refund", asked)
 
 
 async def _call_refund(desk: Desk, account: Account, was: Standing) -> RefundReport:

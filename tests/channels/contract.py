@@ -215,7 +215,7 @@ class RefundContract:
         assert isinstance(told, RefundReport)
         assert (told.state, told.source) == (RefundState.DONE, Source.CALLBACK)
         assert (told.number, told.money) == (request.number, request.money)
-        asked = await bench.channel.query_refund(request.number)
+        asked = await bench.channel.query_refund(request.number, request.attempt_number)
         assert asked == structs.replace(told, source=Source.POLL)
         assert asked.refund_ref == sent.refund_ref
 
@@ -226,7 +226,7 @@ class RefundContract:
         told = bench.channel.read(await bench.end_refund(request.number)).report
         assert isinstance(told, RefundReport)
         assert told.state is RefundState.FAILED
-        asked = await bench.channel.query_refund(request.number)
+        asked = await bench.channel.query_refund(request.number, request.attempt_number)
         assert asked == structs.replace(told, source=Source.POLL)
 
     async def test_a_payment_given_back_in_part_is_still_reported_as_paid(
@@ -247,7 +247,7 @@ class RefundContract:
         assert await bench.given_back(request.attempt_number) == {}
 
     async def test_an_unknown_refund_is_none(self, bench: Bench) -> None:
-        assert await bench.channel.query_refund(f"{request_of(bench).number}R1") is None
+        assert await bench.channel.query_refund("unknownR1", request_of(bench).number) is None
 
     @ANY_TROUBLE
     async def test_after_trouble_a_query_tells_and_a_repeat_is_the_same_refund(
@@ -257,7 +257,7 @@ class RefundContract:
         await bench.befall(Verb.REFUND, trouble)
         with pytest.raises(ChannelUnavailable):
             await bench.channel.refund(request)
-        found = await bench.channel.query_refund(request.number)
+        found = await bench.channel.query_refund(request.number, request.attempt_number)
         assert (found is not None) == trouble.done
         await bench.channel.refund(request)
         assert await bench.given_back(request.attempt_number) == {request.number: 500}
@@ -270,7 +270,7 @@ class RefundContract:
         await bench.channel.refund(request)
         await bench.befall(Verb.QUERY_REFUND, trouble)
         with pytest.raises(ChannelUnavailable):
-            await bench.channel.query_refund(request.number)
+            await bench.channel.query_refund(request.number, request.attempt_number)
 
 
 class CallbackContract:

@@ -64,7 +64,7 @@ async def calls_of(bench: StubBench) -> dict[str, Callable[[], Awaitable[object]
         "query": lambda: bench.shipped.query(unpaid.number),
         "close": lambda: bench.shipped.close(unpaid.number),
         "refund": lambda: bench.shipped.refund(refund),
-        "query_refund": lambda: bench.shipped.query_refund(refund.number),
+        "query_refund": lambda: bench.shipped.query_refund(refund.number, refund.attempt_number),
     }
 
 
@@ -407,7 +407,7 @@ async def test_a_refund_is_done_when_the_call_moved_the_money(bench: StubBench) 
     assert (await bench.channel.refund(request)).state is RefundState.DONE
     # A repeat moves nothing, and so does not say that anything was moved.
     assert (await bench.channel.refund(request)).state is RefundState.SENT
-    asked = await bench.channel.query_refund(request.number)
+    asked = await bench.channel.query_refund(request.number, request.attempt_number)
     assert asked is not None
     assert (asked.state, asked.money) == (RefundState.DONE, request.money)
 
@@ -445,13 +445,13 @@ async def test_a_refund_of_another_payment_tells_nothing(bench: StubBench, other
 @pytest.mark.parametrize("answer", [{}, {"out_request_no": R1, "refund_amount": "5.00"}])
 async def test_a_refund_without_a_status_is_none(bench: StubBench, answer: dict[str, str]) -> None:
     bench.stub.answers["query_refund"] = {"code": "10000", **answer}
-    assert await bench.shipped.query_refund(R1) is None
+    assert await bench.shipped.query_refund(R1, R1[:26]) is None
 
 
 async def test_a_refund_with_another_status_than_success_has_not_ended(bench: StubBench) -> None:
     answer = {"code": "10000", "out_request_no": R1, "refund_amount": "5.00"}
     bench.stub.answers["query_refund"] = {**answer, "refund_status": "REFUND_PROCESSING"}
-    report = await bench.shipped.query_refund(R1)
+    report = await bench.shipped.query_refund(R1, R1[:26])
     assert report is not None
     assert (report.state, report.money) == (RefundState.SENT, Money(500, "CNY"))
 
@@ -469,7 +469,7 @@ async def test_a_refund_that_does_not_say_how_much_tells_nothing(
 ) -> None:
     bench.stub.answers["query_refund"] = {"code": "10000", **answer}
     with pytest.raises(ChannelUnavailable):
-        await bench.shipped.query_refund(R1)
+        await bench.shipped.query_refund(R1, R1[:26])
 
 
 async def test_an_answer_about_another_refund_tells_nothing(bench: StubBench) -> None:
@@ -480,4 +480,4 @@ async def test_an_answer_about_another_refund_tells_nothing(bench: StubBench) ->
         "refund_amount": "5.00",
     }
     with pytest.raises(ChannelUnavailable, match="another refund"):
-        await bench.channel.query_refund(R1)
+        await bench.channel.query_refund(R1, R1[:26])

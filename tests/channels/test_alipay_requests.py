@@ -119,8 +119,9 @@ def test_a_refund_without_the_channels_id_names_our_number() -> None:
 
 
 def test_a_refund_is_asked_about_by_both_numbers() -> None:
-    assert json.loads(write_refund_query("01KACB3V9D6H2M4XQ7R8S5T0WZR12")) == {
-        "out_trade_no": "01KACB3V9D6H2M4XQ7R8S5T0WZ",
+    asked = write_refund_query("01KACB3V9D6H2M4XQ7R8S5T0WZR12", "01KACB3V9D6H2M4XQ7R8S5T0WX")
+    assert json.loads(asked) == {
+        "out_trade_no": "01KACB3V9D6H2M4XQ7R8S5T0WX",
         "out_request_no": "01KACB3V9D6H2M4XQ7R8S5T0WZR12",
     }
 

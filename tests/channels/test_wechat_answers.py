@@ -224,7 +224,7 @@ async def test_no_good_answer_without_a_signature_is_believed(bench: StubBench, 
         "query": lambda: bench.channel.query(unpaid.number),
         "close": lambda: bench.channel.close(unpaid.number),
         "refund": lambda: bench.channel.refund(refund),
-        "query_refund": lambda: bench.channel.query_refund(refund.number),
+        "query_refund": lambda: bench.channel.query_refund(refund.number, refund.attempt_number),
     }
     with pytest.raises(ChannelUnavailable, match="not WeChat Pay's"):
         await calls[verb]()
@@ -268,7 +268,7 @@ async def test_a_refund_answered_by_anything_else_tells_nothing(
         await bench.channel.refund(request)
     bench.stub.answers["query_refund"] = status, body
     with pytest.raises(ChannelUnavailable):
-        await bench.channel.query_refund(request.number)
+        await bench.channel.query_refund(request.number, request.attempt_number)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ async def test_a_refunds_status_is_read_alike_from_answer_and_callback(
     request = await paid_and_refund_of(bench)
     await bench.channel.refund(request)
     bench.stub.end_refund(request.number, status)
-    asked = await bench.channel.query_refund(request.number)
+    asked = await bench.channel.query_refund(request.number, request.attempt_number)
     told = bench.channel.read(signed(bench.pen, bench.stub.refund_news(request.number))).report
     assert isinstance(told, RefundReport)
     assert asked is not None
@@ -302,4 +302,4 @@ async def test_an_answer_about_another_refund_tells_nothing(bench: StubBench) ->
     other = json.dumps(bench.stub.refund_body(trade, first.number)).encode()
     bench.stub.answers["query_refund"] = 200, other
     with pytest.raises(ChannelUnavailable, match="another refund"):
-        await bench.channel.query_refund(second.number)
+        await bench.channel.query_refund(second.number, second.attempt_number)

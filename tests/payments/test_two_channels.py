@@ -120,3 +120,26 @@ async def test_a_first_attempt_succeeds_after_another_way_was_opened(rig: Rig, w
     await rig.pay(number_in(first.body))
     done = await rig.until_order(order, OrderState.PAID)
     assert done.paid_attempt == first.attempt
+
+
+async def test_a_part_is_refunded_through_alipay_on_the_merchants_word(
+    start_rig: StartRig,
+) -> None:
+    rig = await start_rig(worker=True, alipay=True)
+    order = await rig.order()
+    number = number_in((await rig.apply(order, ALIPAY)).body)
+    await rig.faults("alipay", lose_answer={"verb": "refund", "after_executing": True, "times": 1})
+    await rig.pay(number, channel="alipay")
+    await rig.until_order(order, OrderState.PAID)
+    async with rig.http.post(
+        f"{rig.url}/v1/orders/{order.id}/refunds",
+        json={"amount": 30, "reason": "one cup broke"},
+        headers={"Authorization": f"Bearer {rig.api_key}"},
+    ) as answer:
+        assert answer.status == 201, await answer.text()
+
+    async def given_back() -> bool:
+        return (await rig.read(order)).amount_refunded == 30
+
+    await until(given_back, within_s=20)
+    assert [entry["refunded"] for entry in await rig.ledger()] == [30]
