@@ -210,7 +210,7 @@ async def test_a_slow_order_service_is_given_its_whole_deadline_however_many_wai
     late = await rig.desk.pool.fetchval(
         "SELECT count(*) FROM events WHERE last_error = 'no answer within 5 s'"
     )
-    assert late == (many if queues else 0)
+    assert (late > 0) == queues
 
 
 async def test_a_malformed_webhook_secret_fails_like_any_other_try(rig: Rig) -> None:
