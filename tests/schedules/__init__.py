@@ -15,9 +15,10 @@ Two lists that differ only in the order of steps that share nothing are one (`tr
 PostgreSQL does inside a statement while another one runs is not shown here; the races in
 `tests/payments` show it.
 
-    pytest tests/schedules                  120 schedules a scene, fewest surprises first
-    SCHEDULES=all pytest tests/schedules    all of them, which takes long
-    SCHEDULE='A A P A' pytest tests/schedules -s -k 'apply_and_callback-plain'    one, told in steps
+    pytest tests/schedules                    120 schedules a scene, fewest surprises first
+    SCHEDULES=all pytest tests/schedules      all of them, which takes long
+    SCHEDULE="A A P A" pytest -s 'tests/schedules/test_schedules.py::
+        test_no_schedule_pays_twice_or_loses_money[apply_and_callback-plain]'    one, told in steps
 
 `test_guards.py` takes the guards away, one after the other, and a schedule must be found that goes
 wrong: otherwise all this could not see what it looks for.

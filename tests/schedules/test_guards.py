@@ -11,13 +11,14 @@ import pytest
 from msgspec import Struct
 
 from gateway.db import moves
+from gateway.ids import OrderId
 from gateway.locks.claims import Claims
 from gateway.payments import applying
 from tests.schedules import scenes
 from tests.schedules.exploring import Broken, Explorer, Scene
 from tests.schedules.stage import Stage
 
-_ENOUGH: Final = 400
+_ENOUGH: Final = 1000
 
 Remove = Callable[[Stage, pytest.MonkeyPatch], Awaitable[None]]
 
@@ -48,6 +49,18 @@ async def _without_hush(_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Claims, "hush", nothing)
 
 
+async def _with_one_hush(_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not repeated where the order has moved and the money is written at a second try."""
+    hush, hushed = Claims.hush, set[OrderId]()
+
+    async def once(claims: Claims, order: OrderId, version: int) -> None:
+        if order not in hushed:
+            hushed.add(order)
+            await hush(claims, order, version)
+
+    monkeypatch.setattr(Claims, "hush", once)
+
+
 WINNER_INDEX: Final = _drop("one_captured_per_order")
 OFFERED_INDEX: Final = _drop("one_offered_per_order")
 VERSION_OF_SETTLE: Final = _weaken("_SETTLE", "AND version = $7", "AND $7::bigint > 0")
@@ -61,6 +74,7 @@ TWO_CALLBACKS: Final = Scene(scenes.two_callbacks, scenes.AWAY)
 TWO_CLICKS: Final = Scene(scenes.two_applies_of_one_kind, scenes.AWAY)
 PAID_MEANWHILE: Final = Scene(scenes.apply_and_payment_of_another, scenes.STUCK)
 CLICK_AGAIN: Final = Scene(scenes.apply_and_callback, scenes.PLAIN)
+NEWS: Final = Scene(scenes.callback_and_news_of_another, scenes.PLAIN)
 
 
 class Case(Struct, frozen=True):
@@ -92,6 +106,7 @@ CASES: Final = (
     Case("no lease", (_without_lease,), TWO_CLICKS, "create a payment at once"),
     Case("accept without order", (ORDER_AT_ACCEPT,), PAID_MEANWHILE, "still offers an attempt"),
     Case("losers stay offered", (LOSERS,), PAID_MEANWHILE, "still offers an attempt"),
+    Case("one hush for several tries", (_with_one_hush,), NEWS, "asked after the payment"),
     Case("no hush", (_without_hush,), CLICK_AGAIN, "asked after the payment"),
 )
 
