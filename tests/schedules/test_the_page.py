@@ -15,10 +15,8 @@ ROWS: Final = re.findall(
 
 
 def test_what_the_page_names_exists() -> None:
-    defined = re.compile(r"^(?:async )?def (test_\w+)", re.MULTILINE)
-    known = {
-        name for file in TESTS.rglob("test_*.py") for name in defined.findall(file.read_text())
-    }
+    defined = re.compile(r"^ *(?:async )?def (test_\w+)", re.MULTILINE)
+    known = {name for file in TESTS.rglob("*.py") for name in defined.findall(file.read_text())}
     known |= {scene.name for scene in SCENES}
     conditions = {word for scene in SCENES for word in str(scene.conditions).split("-")}
     named = {name for _, shown in ROWS for name in re.findall(r"`(\w+)`", shown)}
