@@ -25,7 +25,7 @@ class Crew:
     whoever keeps many of its hands busy gets no more of them.
     """
 
-    def __init__(self, what: str, most: int = 100, most_for_one: int = 30) -> None:
+    def __init__(self, what: str, most: int = 200, most_for_one: int = 30) -> None:
         self._what = what
         self._most = most
         self._most_for_one = most_for_one

@@ -28,6 +28,7 @@ from gateway.telemetry import NEEDS_ATTENTION, REFUNDS_WAITING, log
 from gateway.together import Crew, together
 
 _BATCH: Final = 50
+_HANDFUL: Final = 20
 _NUMBER_EVERY_S: Final = 0.25
 _TIDY_EVERY_S: Final = 30.0
 
@@ -57,7 +58,8 @@ async def keep_sweeping(desk: Desk) -> None:
 
 
 def _taken_by(crew: Crew) -> int:
-    return min(_BATCH, crew.room)
+    """Few at a time, for whom a crew is busy is looked at before each time."""
+    return min(_HANDFUL, crew.room)
 
 
 async def _keep(name: str, every_s: float, step: Step) -> None:
@@ -69,7 +71,7 @@ async def _keep(name: str, every_s: float, step: Step) -> None:
             log.warning("sweep_failed", sweep=name, error=type(error).__name__)
         except Exception as error:  # noqa: BLE001 - one loop's fault must not stop the others
             log.error("sweep_failed", sweep=name, exc_info=error)
-        if claimed < _BATCH:
+        if claimed < _HANDFUL:
             await asyncio.sleep(every_s * random.uniform(0.75, 1.25))
 
 

@@ -93,6 +93,8 @@ class Claims:
 
     async def claim(self, order: OrderId, same: str) -> Claim:
         """Take the claim, or learn what is there instead of it."""
+        if time.monotonic() < self._rests_until:
+            return Claim(Said.UNAVAILABLE)
         token = secrets.token_bytes(12)
         answer = await self._ask(
             lambda: self._claim(_keys(order), [token, self._ttl, same.encode()])
@@ -113,7 +115,10 @@ class Claims:
         trip.
         """
         arguments = [claim.token, same.encode(), body, str(LIVE_TTL_MS).encode()]
-        await self._ask(lambda: self._remember_and_enqueue(_keys(order), arguments, job))
+        if claim.token:
+            await self._ask(
+                lambda: self._remember_and_enqueue(_keys(order), arguments, job), rests=False
+            )
 
     async def _remember_and_enqueue(
         self, keys: list[bytes], arguments: list[bytes], job: Job | None
@@ -127,7 +132,9 @@ class Claims:
             await self._remember(keys, arguments)
 
     async def release(self, order: OrderId, claim: Claim) -> None:
-        await self._ask(lambda: self._release(_keys(order)[1:2], [claim.token]))
+        # Also where Redis did not answer the claim: it may have been taken all the same.
+        if claim.token:
+            await self._ask(lambda: self._release(_keys(order)[1:2], [claim.token]), rests=False)
 
     async def hush(self, order: OrderId, version: int) -> None:
         """The callback's lock: it never waits, and its failure is ignored.

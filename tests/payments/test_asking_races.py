@@ -255,7 +255,7 @@ async def test_the_sweep_goes_on_while_an_account_never_answers(
 ) -> None:
     monkeypatch.setattr(calling, "DEADLINE_S", NEVER_S)
     monkeypatch.setattr(sweep, "Crew", partial(Crew, most=6, most_for_one=2))
-    monkeypatch.setattr(sweep, "_BATCH", 2)
+    monkeypatch.setattr(sweep, "_HANDFUL", 2)
     async with an_account_that_never_answers(rig, waiting=8) as asked:
         order = await paid_unnoticed(rig)
         sweeping = asyncio.create_task(keep_sweeping(rig.desk))
