@@ -6,46 +6,64 @@ A trace is what is left of a schedule when such orders are forgotten (a Mazurkie
 Foata's normal form): each step with the earliest round in which it could have been taken.
 """
 
+from collections.abc import Mapping
+from functools import cache
+from hashlib import blake2b
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 
 _READS: Final = ("db orders.read", "db events.undelivered", "channel query")
 
 
-class _Did(Struct, frozen=True):
-    name: str
+class _Kind(Struct, frozen=True):
+    """What matters of a step to those who might change places with it."""
+
     process: str
     thing: str
     reads: bool
     begins: bool  # when a flow begins is compared with when the order was paid
-    round: int
 
-    def shares(self, other: "_Did") -> bool:
+    def shares(self, other: "_Kind") -> bool:
         if self.process == other.process:
             return True
         if self.thing == other.thing:
             return not (self.reads and other.reads)
-        return (self.begins and other.thing == "db" and not other.reads) or (
-            other.begins and self.thing == "db" and not self.reads
-        )
+        return (self.begins and other.writes_db) or (other.begins and self.writes_db)
+
+    @property
+    def writes_db(self) -> bool:
+        return self.thing == "db" and not self.reads
 
 
 class Trace:
-    """The steps so far, by rounds."""
+    """The steps so far; `key` is the same for all schedules that are the same.
 
-    def __init__(self, steps: tuple[_Did, ...] = ()) -> None:
-        self._steps = steps
-        self.key: Final = frozenset(
-            (did.round, did.name, sum(each.name == did.name for each in steps[:at]))
-            for at, did in enumerate(steps)
-        )
+    It is a sum, because the steps of a round have no order, of digests, because there are many.
+    """
+
+    def __init__(
+        self,
+        key: int = 0,
+        names: frozenset[str] = frozenset(),
+        rounds: Mapping[_Kind, int] | None = None,
+    ) -> None:
+        self.key = key
+        self._names = names
+        self._rounds = rounds or {}  # the last round with a step of that kind
 
     def then(self, name: str, step: str) -> "Trace":
         """The trace with one step more."""
-        process = name.partition("'")[0]
-        begins = all(did.name != name for did in self._steps)
-        did = _Did(name, process, step.split(maxsplit=1)[0], step.startswith(_READS), begins, 0)
-        last = max((earlier.round for earlier in self._steps if did.shares(earlier)), default=0)
-        return Trace((*self._steps, msgspec.structs.replace(did, round=last + 1)))
+        thing, _, _ = step.partition(" ")
+        reads = step.startswith(_READS)
+        kind = _Kind(name.partition("'")[0], thing, reads, name not in self._names)
+        earlier = (last for known, last in self._rounds.items() if known.shares(kind))
+        now = max(earlier, default=0) + 1
+        return Trace(
+            self.key + _digest(now, name), self._names | {name}, {**self._rounds, kind: now}
+        )
+
+
+@cache
+def _digest(now: int, name: str) -> int:
+    return int.from_bytes(blake2b(f"{now} {name}".encode(), digest_size=16).digest(), "big")
