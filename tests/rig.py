@@ -26,9 +26,10 @@ from gateway.db import orders
 from gateway.ids import OrderId
 from gateway.merchants import add_channel, add_merchant, let_key_in
 from gateway.model import NewOrder, Order, Terminal
-from gateway.payments.applying import Applied, Wish, apply_for_payment
+from gateway.payments.applying import Applied, apply_for_payment
 from gateway.payments.desk import Desk
 from gateway.payments.ordering import open_order
+from gateway.payments.planning import Wish
 from gateway.sandbox.keys import SandboxKeys, alipay_account, sandbox_keys, wechat_account
 from gateway.sandbox.server import sandbox_app
 from gateway.secrets import Cipher, new_api_key, new_webhook_secret

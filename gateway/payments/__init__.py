@@ -22,7 +22,7 @@ An order could be paid twice if ...
    and `test_ten_clicks_on_two_processes_make_one_number`.
 4. an answer was lost and the retry used another number.
    It does not: the attempt and its parameters are committed before the channel hears of them, and
-   a retry says the same bytes again (`gateway.payments.applying.plan`).
+   a retry says the same bytes again (`gateway.payments.planning.plan`).
    Shown by `test_a_lost_answer_to_create_is_repeated_with_the_same_number`.
 5. the buyer changed the channel while the old attempt could still be paid.
    The old one is closed at its channel first (`gateway.payments.closing.close_or_supersede`); where

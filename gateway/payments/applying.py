@@ -10,8 +10,7 @@ import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
-from enum import StrEnum
+from datetime import datetime
 from typing import Final
 
 import asyncpg
@@ -35,7 +34,7 @@ from gateway.errors import (
     OrderClosed,
     RateLimited,
 )
-from gateway.ids import AttemptId, OrderId, new_attempt_id, number_of
+from gateway.ids import AttemptId, OrderId
 from gateway.jobs import Job
 from gateway.locks.claims import RENEW_EVERY_S, Claim, Said
 from gateway.model import (
@@ -46,31 +45,17 @@ from gateway.model import (
     OrderState,
     Outcome,
     Source,
-    Terminal,
 )
 from gateway.objects import attempt_object, encode
-from gateway.payments.accounts import Account
 from gateway.payments.calling import call
 from gateway.payments.closing import close_or_supersede
 from gateway.payments.desk import Desk
+from gateway.payments.planning import CALL_LEASE, Step, Taker, Wish, new_attempt, plan
 from gateway.telemetry import APPLY_SECONDS, ATTEMPTS, DUPLICATES_PREVENTED, log
 
 _WAIT_FOR_RIVAL_S: Final = 3.0
-# A little more than the deadline of the call that it covers.
-_CALL_LEASE: Final = timedelta(seconds=6)
 # Each round closes an attempt or meets a rival's write; a buyer waits for so many, not for ever.
 _ROUNDS: Final = 8
-
-
-class Wish(Struct, frozen=True):
-    """How the buyer wants to pay."""
-
-    channel: str
-    terminal: Terminal
-    product: str | None = None
-    openid: str = ""
-    client_ip: str = ""
-    user_agent: str = ""
 
 
 class Applied(Struct, frozen=True):
@@ -88,36 +73,6 @@ class LiveAnswer(Struct, frozen=True):
     merchant: str
     attempt: AttemptId
     body: msgspec.Raw
-
-
-class Step(StrEnum):
-    """What the order as it was read asks for next."""
-
-    ANSWER = "answer"
-    WAIT = "wait"
-    REPEAT = "repeat"
-    OFFER_AGAIN = "offer_again"
-    CLOSE_OLD = "close_old"
-    SUPERSEDE = "supersede"
-
-
-class Taker(Struct, frozen=True):
-    """The account that takes the payment, as which product, for which payer."""
-
-    account: Account
-    product: str
-    payer: str
-
-    def made(self, attempt: Attempt) -> bool:
-        """Is the attempt the same thing to the buyer?"""
-        wanted = (self.account.adapter.traits.channel, self.product, self.payer)
-        return wanted == (attempt.channel, attempt.product, attempt.payer)
-
-    def may_repeat(self, attempt: Attempt, now: datetime) -> bool:
-        """Would the channel still know a repeat of `create` as one?"""
-        window = self.account.adapter.traits.repeat_window
-        until = attempt.pay_by if window is None else attempt.created_at + window
-        return attempt.account == self.account.id and now < until
 
 
 _decode_live: Final = msgspec.json.Decoder(LiveAnswer).decode
@@ -188,32 +143,6 @@ async def _renewed(desk: Desk, order_id: OrderId, claim: Claim) -> AsyncIterator
     finally:
         if timer is not None:
             timer.cancel()
-
-
-def plan(
-    order: Order, taker: Taker, now: datetime, spent: frozenset[AttemptId] = frozenset()
-) -> tuple[Step, Attempt] | None:
-    """Say what comes next for an open order; None: open a new attempt. Pure.
-
-    An attempt whose answer was lost is repeated under the same number; one of another kind is
-    closed at its channel before a new one is opened. `spent` are those whose number the channel
-    refuses to repeat.
-    """
-    offered = order.offered
-    if offered is not None:
-        if offered.calling_until is not None and now < offered.calling_until:
-            return Step.WAIT, offered
-        if not taker.made(offered):
-            return Step.CLOSE_OLD, offered
-        usable = offered.next_action_until is not None and now < offered.next_action_until
-        if offered.state is AttemptState.PAYING and usable:
-            return Step.ANSWER, offered
-        return (Step.REPEAT if taker.may_repeat(offered, now) else Step.SUPERSEDE), offered
-    for attempt in order.attempts:
-        again = attempt.state.live and taker.made(attempt) and attempt.id not in spent
-        if again and taker.may_repeat(attempt, now):
-            return Step.OFFER_AGAIN, attempt
-    return None
 
 
 class Application:
@@ -296,7 +225,7 @@ class Application:
 
     async def _open_and_call(self, order: Order, taker: Taker, now: datetime) -> Applied | None:
         """Commit the attempt as `created` before the channel hears of it."""
-        attempt = self._new_attempt(order, taker, now)
+        attempt = new_attempt(order, taker, self._wish, now, self._desk.settings.base_url)
         try:
             async with self._desk.pool.acquire() as conn:
                 opened = await moves.open_attempt(conn, order, attempt)
@@ -314,58 +243,11 @@ class Application:
                 "make a new order."
             )
 
-    def _new_attempt(self, order: Order, taker: Taker, now: datetime) -> Attempt:
-        traits = taker.account.adapter.traits
-        attempt_id = new_attempt_id()
-        base_url = self._desk.settings.base_url
-        pay_by = max(order.expires_at, now + traits.shortest_window)
-        parameters = CreateRequest(
-            number=number_of(attempt_id),
-            product=taker.product,
-            money=order.money,
-            subject=order.subject,
-            pay_by=pay_by,
-            notify_url=f"{base_url}/callbacks/{taker.account.id}",
-            return_url=f"{base_url}/checkout/{order.token}/return/{attempt_id}",
-            payer=taker.payer,
-            client_ip=self._wish.client_ip,
-            user_agent=self._wish.user_agent,
-        )
-        return Attempt(
-            id=attempt_id,
-            order_id=order.id,
-            number=parameters.number,
-            account=taker.account.id,
-            channel=traits.channel,
-            product=taker.product,
-            terminal=self._wish.terminal,
-            payer=taker.payer,
-            state=AttemptState.CREATED,
-            superseded=False,
-            amount=order.amount,
-            currency=order.currency,
-            received_amount=None,
-            received_currency=None,
-            payment_ref=None,
-            parameters=encode(parameters).decode(),
-            next_action=None,
-            next_action_until=None,
-            pay_by=pay_by,
-            live_until=pay_by + traits.late_margin,
-            calling_until=now + _CALL_LEASE,
-            ask_at=now + timedelta(seconds=taker.account.next_ask_s(0)),
-            asks=0,
-            needs_attention=False,
-            created_at=now,
-            updated_at=now,
-            refund_state=None,
-        )
-
     async def _lease(
         self, step: Step, order: Order, attempt: Attempt, now: datetime
     ) -> Attempt | None:
         """Take the right to repeat `create`, offering the attempt again where it was superseded."""
-        until = now + _CALL_LEASE
+        until = now + CALL_LEASE
         async with self._desk.pool.acquire() as conn:
             if step is Step.REPEAT:
                 taken = await attempts.lease(conn, attempt.id, until)

@@ -11,7 +11,8 @@ from gateway.errors import InvalidRequest, OrderAlreadyPaid, OrderClosed
 from gateway.ids import AttemptId
 from gateway.model import Attempt, Order, OrderState
 from gateway.objects import attempt_object, encode
-from gateway.payments.applying import Wish, apply_for_payment
+from gateway.payments.applying import apply_for_payment
+from gateway.payments.planning import Wish
 from gateway.web.bodies import ApplyBody, Buyer
 from gateway.web.calls import Reply
 from gateway.web.keys import DESK

@@ -21,9 +21,10 @@ from gateway.errors import InvalidRequest, NotFound, OrderAlreadyPaid, OrderClos
 from gateway.ids import AttemptId
 from gateway.model import Order, Terminal
 from gateway.objects import encode
-from gateway.payments.applying import Applied, Wish, apply_for_payment
+from gateway.payments.applying import Applied, apply_for_payment
 from gateway.payments.asking import ask_once
 from gateway.payments.desk import Desk
+from gateway.payments.planning import Wish
 from gateway.web.bodies import ChannelName
 from gateway.web.calls import Reply
 from gateway.web.keys import DESK, HUB

@@ -19,8 +19,9 @@ from gateway.errors import (
 from gateway.locks.claims import Claim, Said
 from gateway.model import AttemptState, OrderState
 from gateway.payments import applying
-from gateway.payments.applying import Applied, Wish
+from gateway.payments.applying import Applied
 from gateway.payments.closing import close_order
+from gateway.payments.planning import Wish
 from tests.payments.test_settling import number_in, paid
 from tests.rig import H5, MERCHANT, NATIVE, Rig, StartRig, until
 

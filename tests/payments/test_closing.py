@@ -11,9 +11,9 @@ from msgspec.structs import replace
 from gateway.errors import ChannelDown, NotFound, OrderAlreadyPaid
 from gateway.model import Attempt, AttemptState, Order, OrderState, Terminal
 from gateway.payments import closing
-from gateway.payments.applying import Wish
 from gateway.payments.closing import Ending, close_order, expire_due
 from gateway.payments.desk import Desk
+from gateway.payments.planning import Wish
 from gateway.payments.settle import Settled
 from tests.payments.test_settling import number_in
 from tests.rig import H5, MERCHANT, NATIVE, Rig, StartRig

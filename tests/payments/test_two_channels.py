@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from gateway.model import AttemptState, Order, OrderState
-from gateway.payments.applying import Wish
 from gateway.payments.asking import ask_overdue
+from gateway.payments.planning import Wish
 from tests.payments.test_settling import number_in
 from tests.rig import ALIPAY, H5, NATIVE, Rig, StartRig, until
 

@@ -27,10 +27,11 @@ from gateway.merchants import add_channel, add_merchant
 from gateway.model import Attempt, Evidence, NewOrder, Order, Source, Terminal
 from gateway.payments import accounts
 from gateway.payments.accounts import Accounts
-from gateway.payments.applying import Applied, Wish, apply_for_payment
+from gateway.payments.applying import Applied, apply_for_payment
 from gateway.payments.asking import ask, ask_once, ask_overdue
 from gateway.payments.closing import close_order, expire_due
 from gateway.payments.desk import Desk
+from gateway.payments.planning import Wish
 from gateway.secrets import Cipher, new_webhook_secret
 from gateway.settings import Settings
 from gateway.webhooks import Webhooks
