@@ -9,6 +9,7 @@ import asyncio
 import importlib
 import itertools
 import pkgutil
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -19,7 +20,8 @@ import pytest
 from asyncpg.pool import PoolConnectionProxy
 
 import gateway.db
-from gateway.ids import AttemptId, OrderId
+from gateway import ids
+from gateway.ids import OrderId
 from gateway.locks.claims import Claims
 from gateway.payments import applying, calling, closing
 from gateway.payments.desk import Errands
@@ -129,8 +131,9 @@ def take_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(applying, "RENEW_EVERY_S", _NEVER_S)
     monkeypatch.setattr(calling, "DEADLINE_S", _NEVER_S)
     # Ids of one millisecond have no order among themselves; here each is above the one before.
-    numbers = itertools.count(1)
-    monkeypatch.setattr(applying, "new_attempt_id", lambda: AttemptId(f"att_{next(numbers):026}"))
+    milliseconds = itertools.count(time.time_ns() // 1_000_000)
+    clock = SimpleNamespace(time_ns=lambda: next(milliseconds) * 1_000_000)
+    monkeypatch.setattr(ids, "time", clock)
 
 
 def _statement_names() -> dict[str, str]:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from gateway.db import moves
 from gateway.ids import OrderId
 from gateway.locks.claims import Claims
-from gateway.payments import applying
+from gateway.payments import planning
 from tests.schedules import scenes
 from tests.schedules.exploring import Broken, Explorer, Scene
 from tests.schedules.stage import Stage
@@ -40,7 +40,7 @@ def _drop(index: str) -> Remove:
 
 
 async def _without_lease(_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(applying, "_CALL_LEASE", timedelta())
+    monkeypatch.setattr(planning, "CALL_LEASE", timedelta())
 
 
 async def _without_hush(_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
