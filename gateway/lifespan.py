@@ -2,6 +2,7 @@
 list.
 """
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -25,7 +26,7 @@ from gateway.payments.desk import Desk, Errands
 from gateway.push.hub import Hub
 from gateway.secrets import Cipher
 from gateway.settings import Settings, read_settings
-from gateway.telemetry import tracing
+from gateway.telemetry import log, tracing
 from gateway.web.keys import DESK, HUB
 from gateway.webhooks import Webhooks, webhook_session
 from workers.main import working
@@ -90,7 +91,20 @@ async def pool_for(settings: Settings) -> AsyncIterator["asyncpg.Pool[asyncpg.Re
         },
     )
     async with pool:
-        yield pool
+        try:
+            yield pool
+        finally:
+            await _close(pool)
+
+
+async def _close(pool: PatientPool) -> None:
+    """Close it when its connections are back; one that does not come back is cut."""
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            await pool.close()
+    except TimeoutError:
+        log.warning("database_connections_cut", why="they were not given back in time")
+        pool.terminate()
 
 
 @asynccontextmanager

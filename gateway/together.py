@@ -3,8 +3,11 @@
 import asyncio
 from collections import Counter
 from collections.abc import Coroutine, Iterable
+from typing import Final
 
 from gateway.telemetry import log
+
+_CANCEL_AGAIN_S: Final = 0.5
 
 Work = Coroutine[object, object, None]
 
@@ -16,6 +19,24 @@ async def together(what: str, works: Iterable[Work]) -> int:
         if isinstance(result, BaseException):
             log.error("work_failed", work=what, exc_info=result)
     return len(results)
+
+
+async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel the tasks until they have ended, and log those that failed meanwhile.
+
+    Once is not always enough: where a cancellation meets an answer, what waits for the answer may
+    take it and go on (asyncio.wait_for does, before Python 3.12).
+    """
+    waiting = set(tasks)
+    ended: set[asyncio.Task[None]] = set()
+    while waiting:
+        for task in waiting:
+            task.cancel()
+        now, waiting = await asyncio.wait(waiting, timeout=_CANCEL_AGAIN_S)
+        ended |= now
+    for task in ended:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("task_failed", exc_info=error)
 
 
 class Crew:
@@ -56,6 +77,4 @@ class Crew:
 
     async def end(self) -> None:
         """Cancel what is under way; the rows in PostgreSQL say what is still to be done."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)

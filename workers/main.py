@@ -22,6 +22,7 @@ from gateway.payments.asking import ask
 from gateway.payments.desk import Desk
 from gateway.settings import Settings
 from gateway.telemetry import REDIS_ERRORS, log
+from gateway.together import end
 from workers.sweep import keep_sweeping
 
 # arq's own pause between looks at its queue, which is how late a job may begin.
@@ -63,8 +64,7 @@ async def working(desk: Desk, redis_url: str) -> AsyncIterator[None]:
         async with _sweeping(desk):
             yield
     finally:
-        jobs_task.cancel()
-        await asyncio.gather(jobs_task, return_exceptions=True)
+        await end([jobs_task])
 
 
 async def _keep_working(desk: Desk, redis_url: str) -> None:
@@ -136,8 +136,7 @@ async def _sweeping(desk: Desk) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        sweep.cancel()
-        await asyncio.gather(sweep, return_exceptions=True)
+        await end([sweep])
 
 
 async def _stop(context: Context) -> None:

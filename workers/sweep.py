@@ -25,7 +25,7 @@ from gateway.payments.desk import Desk
 from gateway.payments.refunding import refund_due
 from gateway.payments.settle import UnknownNumber
 from gateway.telemetry import NEEDS_ATTENTION, REFUNDS_WAITING, log
-from gateway.together import Crew, together
+from gateway.together import Crew, end, together
 
 _BATCH: Final = 50
 _HANDFUL: Final = 20
@@ -48,11 +48,11 @@ async def keep_sweeping(desk: Desk) -> None:
         ("number", min(_NUMBER_EVERY_S, every_s), lambda: _number(desk)),
         ("tidy", _TIDY_EVERY_S, lambda: _tidy(desk)),
     )
+    loops = [asyncio.create_task(_keep(name, pause_s, step)) for name, pause_s, step in steps]
     try:
-        async with asyncio.TaskGroup() as group:
-            for name, pause_s, step in steps:
-                group.create_task(_keep(name, pause_s, step))
+        await asyncio.gather(*loops)
     finally:
+        await end(loops)
         for crew in (askers, closers, senders):
             await crew.end()
 

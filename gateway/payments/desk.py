@@ -16,6 +16,7 @@ from gateway.payments.refund_rules import SettledRefund, settle_refund
 from gateway.payments.settle import Settled, settle
 from gateway.settings import Settings
 from gateway.telemetry import ATTEMPTS, REFUNDS, SETTLE_SECONDS, log
+from gateway.together import end
 from gateway.webhooks import Webhooks
 
 
@@ -41,8 +42,7 @@ class Errands:
         """Wait for what runs; what is not done by then is cancelled, and the sweep will find it."""
         if self._running:
             _, late = await asyncio.wait(self._running, timeout=within_s)
-            for task in late:
-                task.cancel()
+            await end(late)
 
 
 class Desk(Struct, frozen=True):

@@ -19,25 +19,31 @@ async def test_a_payment_is_found_when_every_callback_is_lost(start_rig: StartRi
     rig = await start_rig(worker=True)
     await rig.faults(drop_callbacks=1)
     order = await rig.order()
-    await rig.pay(number_in((await rig.apply(order)).body))
-    await rig.until_order(order, OrderState.PAID, within_s=15)
+    applied = await rig.apply(order)
+    await rig.pay(number_in(applied.body))
+    done = await rig.until_order(order, OrderState.PAID, within_s=15)
+    assert done.paid_attempt == applied.attempt
 
 
 async def test_the_delayed_job_asks_when_the_sweep_does_not(start_rig: StartRig) -> None:
     rig = await start_rig(worker=True, sweep_interval_s=60.0)
     await rig.faults(drop_callbacks=1)
     order = await rig.order()
-    await rig.pay(number_in((await rig.apply(order)).body))
-    await rig.until_order(order, OrderState.PAID, within_s=15)
+    applied = await rig.apply(order)
+    await rig.pay(number_in(applied.body))
+    done = await rig.until_order(order, OrderState.PAID, within_s=15)
+    assert done.paid_attempt == applied.attempt
 
 
 async def test_the_sweep_asks_when_the_queue_was_emptied(start_rig: StartRig) -> None:
     rig = await start_rig(worker=True)
     await rig.faults(drop_callbacks=1)
     order = await rig.order()
-    await rig.pay(number_in((await rig.apply(order)).body))
+    applied = await rig.apply(order)
+    await rig.pay(number_in(applied.body))
     await rig.desk.redis.flushdb()
-    await rig.until_order(order, OrderState.PAID, within_s=15)
+    done = await rig.until_order(order, OrderState.PAID, within_s=15)
+    assert done.paid_attempt == applied.attempt
 
 
 async def test_what_was_due_long_ago_is_asked_about(rig: Rig) -> None:

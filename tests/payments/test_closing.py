@@ -129,7 +129,8 @@ async def test_the_sweep_closes_what_expired_while_nobody_looked(start_rig: Star
     await rig.desk.pool.execute(
         "UPDATE orders SET expires_at = now() - interval '1 day', due_at = now() - interval '1 day'"
     )
-    await rig.until_order(order, OrderState.CLOSED)
+    closed = await rig.until_order(order, OrderState.CLOSED)
+    assert closed.close_reason == "expired"
 
 
 async def paid_unnoticed_before_an_outage(rig: Rig) -> Order:

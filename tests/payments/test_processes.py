@@ -140,6 +140,7 @@ async def test_the_worker_comes_back_with_redis(
         order = await rig.order()
         _, attempt = await click(rig, rig.url, order)
         await rig.pay(str(attempt["number"]))
-        await rig.until_order(order, OrderState.PAID, within_s=20)
+        done = await rig.until_order(order, OrderState.PAID, within_s=20)
+        assert done.paid_attempt == attempt["id"]
     finally:
         await back.stop()

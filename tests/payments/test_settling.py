@@ -154,7 +154,7 @@ async def test_the_losers_of_a_paid_order_are_closed_at_the_channel(start_rig: S
         entries = {entry["number"]: entry for entry in await rig.ledger()}
         return str(entries[first]["state"]).lower() == "closed"
 
-    await until(closed)
+    assert await until(closed)
 
 
 async def test_a_callback_for_an_unknown_number_is_kept_and_settled_later(rig: Rig) -> None:

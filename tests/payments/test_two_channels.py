@@ -67,7 +67,7 @@ async def test_a_screenshot_of_an_unscanned_code_is_paid_after_the_order_was(rig
     async def surplus() -> bool:
         return AttemptState.SURPLUS in [each.state for each in (await rig.read(order)).attempts]
 
-    await until(surplus)
+    assert await until(surplus)
 
 
 async def test_an_alipay_attempt_that_was_scanned_is_closed_before_another_is_made(

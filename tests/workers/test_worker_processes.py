@@ -62,7 +62,7 @@ async def test_a_worker_of_its_own_finds_a_lost_payment_and_announces_it(
     async with process_of(rig, command):
         order = await a_payment_nobody_reported(rig)
         await rig.until_order(order, OrderState.PAID, within_s=30)
-        await rig.receiver.wait_for("order.paid", order.id)
+        assert (await rig.receiver.wait_for("order.paid", order.id)).order == order.id
 
 
 async def test_a_worker_killed_while_it_asks_loses_nothing(rig: Rig) -> None:
