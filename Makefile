@@ -54,6 +54,10 @@ lint: $(READY) ## check what needs no running: style, types, layers, SQL, Docker
 	@echo "== Dockerfile"
 	@$(BIN)/hadolint Dockerfile
 
+.PHONY: prove
+prove: $(READY) ## run every schedule of the proof, not only what `make test` has time for
+	@SCHEDULES=all $(BIN)/python -m pytest tests/schedules --timeout=0 -s $(ARGS)
+
 .PHONY: bench
 bench: $(READY) ## measure against the floors, on this machine
 	@$(BIN)/python -m benchmarks $(ARGS)
