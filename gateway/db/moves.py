@@ -146,8 +146,8 @@ _OFFER: Final = """
 """
 _CLOSE_ORDER: Final = f"""
     WITH moved AS (
-        UPDATE orders SET version = version + 1, state = 'closed', close_reason = $3, closed_at =
-        $4,
+        UPDATE orders SET version = version + 1, state = 'closed', close_reason = $3,
+            closed_at = $4,
             due_at = NULL, cause = $3
         WHERE id = $1 AND version = $2 AND state = 'open'
         RETURNING id, merchant, version, notify_url
