@@ -16,7 +16,7 @@ PostgreSQL does inside a statement while another one runs is not shown here; the
 `tests/payments` show it.
 
     pytest tests/schedules                    120 schedules a scene, fewest surprises first
-    SCHEDULES=all pytest tests/schedules      all of them, which takes long
+    SCHEDULES=all pytest tests/schedules      all of them, which takes hours; PREEMPTIONS=2 less
     SCHEDULE="A A P A" pytest -s 'tests/schedules/test_schedules.py::
         test_no_schedule_pays_twice_or_loses_money[apply_and_callback-plain]'    one, told in steps
 

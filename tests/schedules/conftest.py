@@ -49,17 +49,20 @@ def pytest_terminal_summary(
     if not counts:
         return
     terminalreporter.section("schedules")
-    row = "{:<30} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}".format
     write = terminalreporter.write_line
-    write(row("preemptions:", "0", "1", "2", "3", "crashes", "total"))
-    total = 0
+    most = max(len(tally.schedules) for tallies in counts.values() for tally in tallies)
+    write(_row("preemptions:", *range(most), "crashes", "total"))
     for name, tallies in counts.items():
         by_preemptions = [
             sum(column) for column in zip(*(t.schedules for t in tallies), strict=True)
         ]
-        crashes, all_of_them = sum(t.crashes for t in tallies), sum(t.total for t in tallies)
-        total += all_of_them
-        write(row(name, *by_preemptions, crashes, all_of_them))
+        crashes, in_all = sum(t.crashes for t in tallies), sum(t.total for t in tallies)
+        write(_row(name, *by_preemptions, crashes, in_all))
+    run = sum(tally.total for tallies in counts.values() for tally in tallies)
     left = sum(tally.left for tallies in counts.values() for tally in tallies)
     more = f"; at least {left} more with SCHEDULES=all" if left else ", which is all of them"
-    write(f"{total} schedules{more}")
+    write(f"{run} schedules{more}")
+
+
+def _row(name: str, *cells: int | str) -> str:
+    return f"{name:<30}" + "".join(f"{cell:>9}" for cell in cells)

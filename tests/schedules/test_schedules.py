@@ -11,7 +11,7 @@ from tests.schedules.scenes import SCENES
 from tests.schedules.scheduler import read_path
 from tests.schedules.stage import Stage
 
-PREEMPTIONS: Final = 3
+PREEMPTIONS: Final = int(os.environ.get("PREEMPTIONS", "3"))
 # How many of each scene, `all` of them, or one that is named.
 _SAID: Final = os.environ.get("SCHEDULES", "120")
 _LIMIT: Final = None if _SAID == "all" else int(_SAID)
