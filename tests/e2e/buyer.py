@@ -1,11 +1,12 @@
 """A buyer with a browser: what they press, what they see, and what goes wrong behind their back."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from msgspec import Struct
 from playwright.async_api import Browser, BrowserContext, Page, Request, Response, expect
+from playwright.async_api import Error as PlaywrightError
 
 from tests.e2e.checkout import WATCH, turns
 from tests.e2e.eye import read_code
@@ -29,6 +30,14 @@ class Words(Struct, frozen=True):
 
 CHINESE: Final = Words("zh-CN", "加入购物车", "去结算", "待发货")
 ENGLISH: Final = Words("en-US", "Add to cart", "Check out", "Awaiting shipment")
+
+
+async def picture_of_code(page: Page) -> bytes:
+    """Take a picture of the code; where the page was drawn anew meanwhile, of the one drawn then."""
+    for _ in range(4):
+        with suppress(PlaywrightError):
+            return await page.locator(".code").screenshot()
+    return await page.locator(".code").screenshot()
 
 
 class Buyer:
@@ -69,7 +78,7 @@ class Buyer:
         code = page.locator(".code svg")
         await expect(code).to_be_visible()
         await self.picture(page, "code")
-        return await read_code(await page.locator(".code").screenshot())
+        return await read_code(await picture_of_code(page))
 
     async def open_wallet(self, page: Page) -> None:
         """Press the button of the checkout page, which opens the wallet in its place."""

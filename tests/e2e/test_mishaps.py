@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.e2e.buyer import buyer_at_pc, buyer_on_phone
+from tests.e2e.buyer import buyer_at_pc, buyer_on_phone, picture_of_code
 from tests.e2e.checkout import shown_after_s, turns
 from tests.e2e.conftest import Say
 from tests.e2e.eye import read_code
@@ -67,7 +67,7 @@ async def test_two_tabs_and_quick_fingers_make_one_payment(browser: Browser, tow
         await asyncio.gather(*(button.evaluate(PRESS_TWICE) for button in buttons))
         for tab in tabs:
             await turns(tab, "scan")
-        codes = [await read_code(await tab.locator(".code").screenshot()) for tab in tabs]
+        codes = [await read_code(await picture_of_code(tab)) for tab in tabs]
         assert codes[0] == codes[1]
         attempt = await town.attempt(order.no)
         assert (await town.calls(attempt.number))["create"] == 1
