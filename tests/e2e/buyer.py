@@ -33,7 +33,7 @@ ENGLISH: Final = Words("en-US", "Add to cart", "Check out", "Awaiting shipment")
 
 
 async def picture_of_code(page: Page) -> bytes:
-    """Take a picture of the code; where the page was drawn anew meanwhile, of the one drawn then."""
+    """Take a picture of the code; where the page is drawn anew meanwhile, of the new one."""
     for _ in range(4):
         with suppress(PlaywrightError):
             return await page.locator(".code").screenshot()
