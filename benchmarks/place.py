@@ -7,7 +7,6 @@ servers or settings.
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.embedded.child import start_child
+from gateway.ports import free_port
 from gateway.sandbox.keys import SandboxKeys
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -62,12 +62,6 @@ class Program(Struct, frozen=True):
     name: str
     port: int
     pid: int
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager

@@ -24,7 +24,6 @@ from benchmarks.place import (
     Place,
     Program,
     family_cpu_s,
-    free_port,
     parent_of,
     program,
 )
@@ -32,6 +31,7 @@ from benchmarks.product import HMAC_CHANNEL, HMAC_KEY
 from gateway.embedded import EmbeddedServers, embedded
 from gateway.merchants import add_channel, add_merchant, let_key_in
 from gateway.migrate import migrate
+from gateway.ports import free_port
 from gateway.sandbox.keys import sandbox_keys, wechat_account
 from gateway.secrets import Cipher, new_api_key, new_webhook_secret
 

@@ -27,6 +27,7 @@ from gateway.errors import ConfigurationError
 from gateway.lifespan import pool_for
 from gateway.merchants import add_channel, add_merchant, let_key_in
 from gateway.migrate import migrate
+from gateway.ports import free_port
 from gateway.sandbox.keys import SandboxKeys, alipay_account, sandbox_keys, wechat_account
 from gateway.sandbox.server import sandbox_app
 from gateway.sandbox.shop import ShopSettings, shop_app
@@ -163,13 +164,9 @@ def _taken(host: str, port: int, error: OSError) -> ConfigurationError:
 
 
 def choose_ports(port: int) -> Ports:
-    """Return three ports in a row, or three free ones for port 0."""
-    if port:
-        return Ports(port, port + 1, port + 2)
-    with socket.socket() as first, socket.socket() as second, socket.socket() as third:
-        for each in (first, second, third):
-            each.bind((_HOST, 0))
-        return Ports(*(each.getsockname()[1] for each in (first, second, third)))
+    """Return three ports in a row, free ones for port 0."""
+    port = port or free_port(3)
+    return Ports(port, port + 1, port + 2)
 
 
 def write_ready_file(path: Path, ready: Ready | None) -> None:

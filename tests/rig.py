@@ -16,7 +16,6 @@ import asyncpg
 import msgspec
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import unused_port
 from cryptography.fernet import Fernet
 from msgspec.structs import replace
 from standardwebhooks.webhooks import Webhook
@@ -30,6 +29,7 @@ from gateway.payments.applying import Applied, apply_for_payment
 from gateway.payments.desk import Desk
 from gateway.payments.ordering import open_order
 from gateway.payments.planning import Wish
+from gateway.ports import free_port
 from gateway.sandbox.keys import SandboxKeys, alipay_account, sandbox_keys, wechat_account
 from gateway.sandbox.server import sandbox_app
 from gateway.secrets import Cipher, new_api_key, new_webhook_secret
@@ -197,7 +197,7 @@ async def start_rig(
                 Settings(
                     database_url=database_url,
                     redis_url=redis_url,
-                    port=unused_port(),
+                    port=free_port(),
                     secret_keys=(Fernet.generate_key().decode(),),
                     allow_private_webhooks=True,
                     sweep_interval_s=0.1,
@@ -220,7 +220,7 @@ async def rig(start_rig: StartRig) -> Rig:
 async def running_rig(
     settings: Settings, keys: SandboxKeys, *, worker: bool, alipay: bool = False
 ) -> AsyncIterator[Rig]:
-    sandbox_port, receiver_port = unused_port(), unused_port()
+    sandbox_port, receiver_port = free_port(), free_port()
     sandbox_url = f"http://127.0.0.1:{sandbox_port}"
     secret, api_key = new_webhook_secret(), new_api_key()
     receiver = Receiver(secret)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from aiohttp.test_utils import unused_port
 from cryptography.fernet import Fernet
 
 from gateway.errors import ConfigurationError
+from gateway.ports import free_port
 from gateway.sandbox.keys import SandboxKeys, sandbox_keys, wechat_account
 from gateway.secrets import hash_api_key
 from gateway.settings import Settings, read_settings
@@ -127,7 +127,7 @@ def test_the_doctor_says_what_is_wrong_and_what_to_do(payonce: Command) -> None:
     well = payonce("doctor", "--json")
     assert well.returncode == 0, well.stdout + well.stderr
     assert all(finding["ok"] for finding in json.loads(well.stdout))
-    nowhere = f"redis://127.0.0.1:{unused_port()}/0"
+    nowhere = f"redis://127.0.0.1:{free_port()}/0"
     ill = payonce("doctor", "--json", PAYONCE_REDIS_URL=nowhere)
     assert ill.returncode == 1
     bad = [finding for finding in json.loads(ill.stdout) if not finding["ok"]]
@@ -164,7 +164,7 @@ def test_every_wrong_setting_is_said_at_once() -> None:
 
 
 def test_serve_without_secret_keys_says_how_to_make_one(payonce: Command) -> None:
-    refused = payonce("serve", "--port", str(unused_port()), PAYONCE_SECRET_KEYS="")
+    refused = payonce("serve", "--port", str(free_port()), PAYONCE_SECRET_KEYS="")
     assert refused.returncode == 1
     assert "new-secret-key" in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -173,7 +173,7 @@ def test_serve_without_secret_keys_says_how_to_make_one(payonce: Command) -> Non
 def test_up_says_which_option_is_wrong_before_it_makes_anything(
     payonce: Command, tmp_path: Path
 ) -> None:
-    port = unused_port()
+    port = free_port()
     a_file = tmp_path / "file"
     a_file.touch()
     with socket.socket() as taken:
@@ -197,7 +197,7 @@ def test_a_ready_file_of_an_earlier_start_is_not_left_to_be_believed(
 ) -> None:
     stale = tmp_path / "ready.json"
     stale.write_text("{}")
-    port = unused_port()
+    port = free_port()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))
         taken.listen()

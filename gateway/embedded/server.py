@@ -4,7 +4,6 @@ import asyncio
 import importlib.util
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,6 +15,7 @@ import msgspec
 
 from gateway.embedded.errors import EmbeddedError
 from gateway.embedded.folder import Claim, claim, open_folder, open_log
+from gateway.ports import free_port
 
 START_TIMEOUT_S: Final = 60.0  # a recovery after a crash may have much of the log to read again
 _STOP_TIMEOUT_S: Final = 10.0
@@ -84,7 +84,7 @@ async def run(
             server = await prepare(Place(data, claimed, log))
             begin = log.seek(0, os.SEEK_END)
             for _ in range(_PORT_TRIES if port is None else 1):
-                chosen = port or _free_port()
+                chosen = port or free_port()
                 process = server.start(chosen)
                 if await _comes_up(server, process, chosen):
                     return Running(server, process, chosen, claimed)
@@ -151,10 +151,3 @@ def _written(log: BinaryIO, begin: int) -> str:
     with Path(log.name).open("rb") as file:
         file.seek(begin)
         return file.read().decode(errors="replace")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

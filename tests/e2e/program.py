@@ -5,14 +5,12 @@ The tests share nothing with it but the command line, the ready file and HTTP.
 
 import asyncio
 import os
-import random
 import signal
-import socket
 import sys
 import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
@@ -114,16 +112,6 @@ async def running(data: Path, port: int = 0) -> AsyncIterator[Program]:
         yield program
     finally:
         await program.stop()
-
-
-def three_free_ports() -> int:
-    """Return a port that is free, as the two after it are, and that nobody is given by chance."""
-    while True:
-        first = random.randrange(20_000, 30_000)
-        with ExitStack() as held, suppress(OSError):
-            for port in range(first, first + 3):
-                held.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            return first
 
 
 async def until(look: Callable[[], Awaitable[T | None]]) -> T:

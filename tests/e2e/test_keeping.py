@@ -7,10 +7,11 @@ import aiohttp
 import pytest
 from playwright.async_api import Browser
 
+from gateway.ports import free_port
 from tests.e2e.buyer import buyer_at_pc
 from tests.e2e.checkout import turns
 from tests.e2e.conftest import Say
-from tests.e2e.program import Program, begin, running, three_free_ports
+from tests.e2e.program import Program, begin, running
 from tests.e2e.town import ShopOrder, Town
 
 pytestmark = [
@@ -24,7 +25,7 @@ READY_WITHIN_S = 10
 async def test_a_kill_after_the_buyer_paid_loses_nothing_and_the_open_page_still_turns(
     browser: Browser, http: aiohttp.ClientSession, tmp_path: Path, say: Say
 ) -> None:
-    data, port = tmp_path / "data", three_free_ports()
+    data, port = tmp_path / "data", free_port(3)
     async with (
         running(data, port) as killed,
         buyer_at_pc(browser, killed.ready, "kill") as buyer,

@@ -9,7 +9,6 @@ import aiohttp
 import asyncpg
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import unused_port
 
 from gateway.db import events, orders
 from gateway.db.orders import Connection
@@ -17,6 +16,7 @@ from gateway.ids import EventId
 from gateway.model import Order, OrderState
 from gateway.payments.closing import close_order
 from gateway.payments.settle import settle
+from gateway.ports import free_port
 from gateway.secrets import Cipher
 from gateway.up import serving
 from gateway.webhooks import LADDER_S, SYNC_TRIES, Webhooks, webhook_session
@@ -190,7 +190,7 @@ async def test_a_slow_order_service_is_given_its_whole_deadline_however_many_wai
         await all_are_there.wait()
         return web.Response(status=204)
 
-    app, port = web.Application(), unused_port()
+    app, port = web.Application(), free_port()
     app.router.add_post("/", answer)
     await rig.desk.pool.execute(
         "UPDATE events SET deliver_at = now(), url = $1", f"http://127.0.0.1:{port}/"

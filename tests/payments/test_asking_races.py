@@ -10,7 +10,6 @@ from typing import Self
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import unused_port
 
 from gateway.db import attempts
 from gateway.db.attempts import Asking
@@ -20,6 +19,7 @@ from gateway.payments.accounts import Account
 from gateway.payments.asking import ask, ask_overdue
 from gateway.payments.closing import end_at_channel
 from gateway.payments.desk import Desk
+from gateway.ports import free_port
 from gateway.together import Crew
 from gateway.up import serving
 from tests.payments.test_settling import number_in, paid, two_attempts
@@ -193,7 +193,7 @@ async def an_account_that_never_answers(rig: Rig, waiting: int) -> AsyncIterator
         await over.wait()
         return web.Response(status=500)
 
-    app, port = web.Application(), unused_port()
+    app, port = web.Application(), free_port()
     app.router.add_route("*", "/{path:.*}", keep_waiting)
     pool = rig.desk.pool
     await pool.execute(

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from aiohttp.test_utils import unused_port
 
 from gateway.embedded import Running, start_valkey
 from gateway.model import Order, OrderState
+from gateway.ports import free_port
 from tests.rig import Rig, StartRig, until
 
 CODE = Path(__file__).parents[2]
@@ -24,7 +24,7 @@ async def serving_too(rig: Rig) -> AsyncIterator[str]:
     """Run `payonce serve` as a process of its own, on the rig's database and Redis; yield its
     URL.
     """
-    port = unused_port()
+    port = free_port()
     settings = rig.settings
     assert settings.database_url is not None
     assert settings.redis_url is not None

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from aiohttp.test_utils import unused_port
 from asyncpg.pool import PoolConnectionProxy
 from msgspec.structs import replace
 from redis.asyncio import Redis
@@ -18,6 +17,7 @@ from gateway.embedded import start_valkey
 from gateway.errors import NotFound
 from gateway.ids import new_order_id
 from gateway.locks.claims import ORDERS_CHANNEL
+from gateway.ports import free_port
 from gateway.push.hub import Hub, Pace
 from tests.push.watched import change, live, open_order, publish
 from tests.rig import until
@@ -161,7 +161,7 @@ async def test_watchers_who_wake_together_share_one_read(
 async def test_when_redis_comes_back_everybody_learns_what_was_missed(
     tmp_path: Path, pool: asyncpg.Pool
 ) -> None:
-    port = unused_port()
+    port = free_port()
     valkey = await start_valkey(tmp_path, port)
     order_id, quiet_id = await open_order(pool), await open_order(pool)
     async with live(Hub(valkey.url, pool, BY_MESSAGE)) as hub:
@@ -183,7 +183,7 @@ async def test_while_redis_is_away_everybody_still_learns(
     tmp_path: Path, pool: asyncpg.Pool
 ) -> None:
     order_id = await open_order(pool)
-    nowhere = f"redis://127.0.0.1:{unused_port()}/0"
+    nowhere = f"redis://127.0.0.1:{free_port()}/0"
     hub = Hub(nowhere, pool, replace(BY_MESSAGE, look_alone_s=0.02))
     async with hub.running():
         with hub.watch(order_id) as watch:

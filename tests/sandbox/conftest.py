@@ -6,8 +6,9 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from aiohttp.test_utils import TestServer, unused_port
+from aiohttp.test_utils import TestServer
 
+from gateway.ports import free_port
 from gateway.sandbox.keys import SandboxKeys, sandbox_keys
 from gateway.sandbox.server import sandbox_app
 from tests.sandbox.alipay_merchant import AlipayMerchant
@@ -27,7 +28,7 @@ async def start_sandbox(keys: SandboxKeys) -> AsyncIterator[StartSandbox]:
     async with AsyncExitStack() as stack:
 
         async def start(state_file: Path | None) -> TestServer:
-            port = unused_port()
+            port = free_port()
             url = f"http://127.0.0.1:{port}"
             app = sandbox_app(keys, public_url=url, state_file=state_file, pace=0.001)
             server = TestServer(app, port=port)

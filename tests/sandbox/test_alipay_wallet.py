@@ -5,9 +5,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
 import pytest
-from aiohttp.test_utils import TestServer, unused_port
+from aiohttp.test_utils import TestServer
 from playwright.async_api import Browser
 
+from gateway.ports import free_port
 from gateway.sandbox.keys import SandboxKeys
 from gateway.sandbox.server import sandbox_app
 from tests.sandbox.alipay_merchant import AlipayMerchant, beijing
@@ -137,7 +138,7 @@ async def test_the_index_says_how_to_connect_both(alipay: AlipayMerchant) -> Non
 async def test_a_phone_without_javascript_pays_at_the_cashier_and_comes_back(
     browser: Browser, keys: SandboxKeys
 ) -> None:
-    port = unused_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     receiver = Receiver()
     receiver.status, receiver.answer = 200, b"success"

@@ -5,9 +5,10 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-from aiohttp.test_utils import TestServer, unused_port
+from aiohttp.test_utils import TestServer
 from playwright.async_api import Browser, ConsoleMessage
 
+from gateway.ports import free_port
 from gateway.sandbox.keys import SandboxKeys
 from gateway.sandbox.server import sandbox_app
 from tests.sandbox.merchant import Merchant, Receiver
@@ -130,7 +131,7 @@ async def test_the_index_lists_payments_and_how_to_connect(merchant: Merchant) -
 async def test_a_phone_without_javascript_pays_from_paste_to_receipt(
     browser: Browser, keys: SandboxKeys
 ) -> None:
-    port = unused_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     receiver = Receiver()
     complaints: list[str] = []

@@ -9,8 +9,9 @@ from typing import Protocol
 import aiohttp
 import msgspec
 import pytest
-from aiohttp.test_utils import TestServer, unused_port
+from aiohttp.test_utils import TestServer
 
+from gateway.ports import free_port
 from gateway.sandbox.shop import ShopSettings, shop_app
 from gateway.sandbox.shop_orders import Order
 from tests.sandbox_shop.fake_payonce import (
@@ -132,7 +133,7 @@ async def shop_street(payonce: FakePayOnce, folder: Path) -> AsyncIterator[OpenA
     ) -> OpenShop:
         while servers:
             await servers.pop().close()
-        port = unused_port()
+        port = free_port()
         url = f"http://127.0.0.1:{port}"
         settings = settings_for(
             payonce, folder, url, scan_interval_s=scan_interval_s, ask_after_s=ask_after_s

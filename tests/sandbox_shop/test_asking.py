@@ -9,8 +9,8 @@ from pathlib import Path
 import aiohttp
 import msgspec
 import pytest
-from aiohttp.test_utils import unused_port
 
+from gateway.ports import free_port
 from gateway.sandbox.shop_paying import Shop
 from tests.sandbox_shop.conftest import NEVER_S, OpenAShop, OpenShop, settings_for, until
 from tests.sandbox_shop.fake_payonce import FakePayOnce, Trouble
@@ -150,7 +150,7 @@ async def test_a_gateway_in_trouble_costs_no_order(
 async def test_what_was_acknowledged_survives_a_kill(
     payonce: FakePayOnce, tmp_path: Path, open_shop: OpenAShop
 ) -> None:
-    url = f"http://127.0.0.1:{unused_port()}"
+    url = f"http://127.0.0.1:{free_port()}"
     settings = msgspec.json.encode(settings_for(payonce, tmp_path, url)).decode()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", SHOP_PROCESS, settings, stdout=asyncio.subprocess.PIPE

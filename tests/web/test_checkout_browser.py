@@ -7,13 +7,13 @@ from typing import Final
 
 import pytest
 import pytest_asyncio
-from aiohttp.test_utils import unused_port
 from cryptography.fernet import Fernet
 from msgspec import Struct
 from playwright.async_api import Browser, Page, Route, ViewportSize, WebSocketRoute, expect
 from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 
 from gateway.model import Order
+from gateway.ports import free_port
 from gateway.sandbox.keys import SandboxKeys
 from gateway.settings import Settings
 from tests import rig as rigs
@@ -34,7 +34,7 @@ async def rig(keys: SandboxKeys, database_url: str, redis_url: str) -> AsyncIter
     settings = Settings(
         database_url=database_url,
         redis_url=redis_url,
-        port=unused_port(),
+        port=free_port(),
         secret_keys=(Fernet.generate_key().decode(),),
     )
     async with rigs.running_rig(settings, keys, worker=False) as rig:

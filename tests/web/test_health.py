@@ -1,7 +1,6 @@
 """Whether a process lives, can serve, and what it counts."""
 
-from aiohttp.test_utils import unused_port
-
+from gateway.ports import free_port
 from tests.rig import StartRig
 from tests.web.api import Api
 
@@ -14,7 +13,7 @@ async def test_a_healthy_gateway_says_so_to_anybody(api: Api) -> None:
 
 
 async def test_without_redis_the_gateway_serves_and_says_degraded(start_rig: StartRig) -> None:
-    api = Api(await start_rig(redis_url=f"redis://127.0.0.1:{unused_port()}/0"))
+    api = Api(await start_rig(redis_url=f"redis://127.0.0.1:{free_port()}/0"))
     ready = await api.get("/health/ready")
     assert (ready.status, ready.json["status"], ready.json["redis"]) == (
         200,

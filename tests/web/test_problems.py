@@ -7,9 +7,9 @@ from contextlib import suppress
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from aiohttp.test_utils import unused_port
 from structlog.testing import capture_logs
 
+from gateway.ports import free_port
 from tests.rig import Rig, StartRig, until
 from tests.web.api import Api, new_order
 
@@ -127,7 +127,7 @@ class Wire:
         said = dict(parse_qsl(parts.query))
         self._host = parts.hostname or said["host"]
         self._port = parts.port or int(said.get("port", 5432))
-        self.port = unused_port()
+        self.port = free_port()
         ours = f"{parts.username}:{parts.password or ''}@127.0.0.1:{self.port}"
         self.url = parts._replace(netloc=ours, query="").geturl()
         self._ends: list[asyncio.StreamWriter] = []

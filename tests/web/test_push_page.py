@@ -11,12 +11,12 @@ import aiohttp
 import msgspec
 import pytest
 from aiohttp import WSCloseCode, WSMsgType, web
-from aiohttp.test_utils import unused_port
 from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.app import make_app
 from gateway.model import Order
+from gateway.ports import free_port
 from gateway.push.hub import Hub, Pace
 from gateway.up import serving
 from gateway.web.keys import DESK, HUB
@@ -260,7 +260,7 @@ class Gateway(Struct):
 @asynccontextmanager
 async def another_gateway(rig: Rig) -> AsyncIterator[Gateway]:
     """A second gateway on the same database and Redis, as another process would be."""
-    settings = replace(rig.settings, port=unused_port())
+    settings = replace(rig.settings, port=free_port())
     app = make_app(settings, worker=False)
     async with serving(app, settings.host, settings.port):
         yield Gateway(settings.base_url, app[HUB])
