@@ -1,4 +1,6 @@
-"""The outbox and event log: due webhooks, positions in commit order, the merchant's pages."""
+"""The outbox and event log: due webhooks, positions in commit order, the merchant's pages, and how
+far the message queue was told.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -51,12 +53,22 @@ _NUMBER_FRESH: Final = """
             ORDER BY created_at, id LIMIT $1) fresh
     ) f
     WHERE e.id = f.id
-    RETURNING e.id, e.position, e.body
+    RETURNING e.id, e.merchant, e.position
 """
 _POSITION: Final = "SELECT position FROM events WHERE merchant = $1 AND id = $2"
 _PAGE: Final = """
-    SELECT body FROM events WHERE merchant = $1 AND position > $2 ORDER BY position LIMIT $3
+    SELECT position, body FROM events WHERE merchant = $1 AND position > $2
+    ORDER BY position LIMIT $3
 """
+_LOCK_QUEUE: Final = """
+    SELECT published, (SELECT coalesce(max(position), 0) FROM events) FROM event_queue
+    FOR UPDATE OF event_queue NOWAIT
+"""
+_READ_AFTER: Final = """
+    SELECT position, id, type, merchant, order_id, version, body FROM events
+    WHERE position > $1 ORDER BY position LIMIT $2
+"""
+_PUBLISHED: Final = "UPDATE event_queue SET published = $1"
 _REDELIVER: Final = """
     UPDATE events SET deliver_at = now(), delivered_at = NULL, given_up_at = NULL, tries = 0
     WHERE merchant = $1 AND id = $2 AND url IS NOT NULL RETURNING id
@@ -76,7 +88,26 @@ class Delivery(Struct, frozen=True):
 
 class Numbered(Struct, frozen=True):
     id: EventId
+    merchant: str
     position: int
+
+
+class Entry(Struct, frozen=True):
+    """An event where a merchant's log has it."""
+
+    position: int
+    body: str
+
+
+class Message(Struct, frozen=True):
+    """An event as the message queue carries it: the stored bytes, and what readers choose by."""
+
+    position: int
+    id: EventId
+    type: str
+    merchant: str
+    order: str
+    version: int
     body: str
 
 
@@ -126,13 +157,42 @@ async def number_fresh(conn: Connection, limit: int) -> list[Numbered]:
 
 async def page(conn: Connection, merchant: str, after: EventId | None, limit: int) -> list[str]:
     """Return the JSON of a merchant's events in commit order, those after `after`."""
-    position = 0
-    if after is not None:
-        found = await conn.fetchval(_POSITION, merchant, after)
-        if found is None:
-            raise NotFound(f"There is no event {after} in your log; begin without `after`.")
-        position = found
-    return [row[0] for row in await conn.fetch(_PAGE, merchant, position, limit)]
+    position = await position_of(conn, merchant, after)
+    return [entry.body for entry in await entries(conn, merchant, position, limit)]
+
+
+async def position_of(conn: Connection, merchant: str, event: EventId | None) -> int:
+    """Return where an event stands in its merchant's log; None stands before all. Raises NotFound."""
+    if event is None:
+        return 0
+    position: int | None = await conn.fetchval(_POSITION, merchant, event)
+    if position is None:
+        raise NotFound(f"There is no event {event} in your log; begin without `after`.")
+    return position
+
+
+async def entries(conn: Connection, merchant: str, position: int, limit: int) -> list[Entry]:
+    """Return a merchant's events in commit order, those after `position`."""
+    return [Entry(*row) for row in await conn.fetch(_PAGE, merchant, position, limit)]
+
+
+async def lock_queue(conn: Connection) -> tuple[int, int]:
+    """Become the one who publishes, until the transaction ends; returns the position up to which
+    the message queue was told, and the newest. Raises LockNotAvailableError where another
+    publishes.
+    """
+    row = await conn.fetchrow(_LOCK_QUEUE)
+    assert row is not None
+    return row[0], row[1]
+
+
+async def messages(conn: Connection, position: int, limit: int) -> list[Message]:
+    """Return the events of all merchants in commit order, those after `position`."""
+    return [Message(*row) for row in await conn.fetch(_READ_AFTER, position, limit)]
+
+
+async def published(conn: Connection, position: int) -> None:
+    await conn.execute(_PUBLISHED, position)
 
 
 async def redeliver(conn: Connection, merchant: str, event: EventId) -> bool:

@@ -317,6 +317,13 @@ CREATE INDEX events_to_number ON events (id) WHERE position IS NULL;
 CREATE INDEX events_to_deliver ON events (deliver_at) WHERE deliver_at IS NOT NULL;
 CREATE SEQUENCE event_positions;
 
+-- Up to which position the message queue was told. Whoever publishes locks the row.
+CREATE TABLE event_queue (
+    published bigint NOT NULL,
+    one_row boolean PRIMARY KEY DEFAULT true CHECK (one_row)
+);
+INSERT INTO event_queue (published) VALUES (0);
+
 CREATE TABLE idempotency_keys (
     merchant text NOT NULL REFERENCES merchants,
     method text NOT NULL,
