@@ -1,6 +1,6 @@
 """The whole product as a program of its own, and the town around it."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
@@ -8,8 +8,6 @@ import pytest_asyncio
 
 from tests.e2e.program import Program, running
 from tests.e2e.town import Town
-
-Say = Callable[[str], None]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -29,14 +27,3 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def town(program: Program, http: aiohttp.ClientSession) -> Town:
     return Town(program.ready, http)
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Say:
-    """Print what was measured, also when the test passes."""
-
-    def print_it(text: str) -> None:
-        with capsys.disabled():
-            print(f"\n    {text}", end="")  # noqa: T201 - a measurement is there to be read
-
-    return print_it

@@ -1,9 +1,12 @@
 """SDKs that merchants really use: each installed once, in a folder where nothing of ours is."""
 
 import asyncio
+import fcntl
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import geteuid
 from pathlib import Path
 
@@ -19,13 +22,11 @@ SCRIPTS = Path(__file__).parent / "sdk"
 
 def python_with(name: str, *packages: str) -> Path:
     """The interpreter of an environment that holds these packages alone."""
-    folder = SDK_CACHE / name
-    if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        _run(sys.executable, "-m", "venv", str(folder))
-        _run(str(folder / "bin" / "pip"), "install", "-q", *packages)
-        (folder / "complete").touch()
-    return folder / "bin" / "python"
+    with _made_once(name) as folder:
+        if folder is not None:
+            _run(sys.executable, "-m", "venv", str(folder))
+            _run(str(folder / "bin" / "pip"), "install", "-q", *packages)
+    return SDK_CACHE / name / "bin" / "python"
 
 
 def node_folder_with(package: str) -> Path:
@@ -35,13 +36,26 @@ def node_folder_with(package: str) -> Path:
             pytest.fail("this test needs Node.js with npm: install them, or run the tests as root")
         _run("apt-get", "update", "-qq")
         _run("apt-get", "install", "-y", "-qq", "nodejs", "npm")
-    folder = SDK_CACHE / package
-    if not (folder / "complete").exists():
+    with _made_once(package) as folder:
+        if folder is not None:
+            _run("npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), package)
+    return SDK_CACHE / package
+
+
+@contextmanager
+def _made_once(name: str) -> Iterator[Path | None]:
+    """An empty folder to install into; None where that is done. Another run waits meanwhile."""
+    folder = SDK_CACHE / name
+    SDK_CACHE.mkdir(parents=True, exist_ok=True)
+    with (SDK_CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (folder / "complete").exists():
+            yield None
+            return
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        _run("npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), package)
+        folder.mkdir()
+        yield folder
         (folder / "complete").touch()
-    return folder
 
 
 async def run_script(given: Json, *command: str) -> bytes:

@@ -1,16 +1,18 @@
 """A stage for each test, and the counts at the end of the run."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
+import msgspec
 import pytest
 import structlog
 
+from tests.conftest import told
 from tests.schedules.exploring import Scene, Tally
 from tests.schedules.stage import Stage, staged
 
-COUNTS: Final = pytest.StashKey[dict[str, list[Tally]]]()
+_COUNTED: Final = "schedules"
 
 
 @pytest.fixture
@@ -28,24 +30,25 @@ async def stage(
 
 
 class Counter:
-    """Adds up what was run, by flow."""
+    """Adds up what was run, by flow; several processes may run the flows."""
 
-    def __init__(self, counts: dict[str, list[Tally]]) -> None:
-        self._counts = counts
+    def __init__(self, record: Callable[[str, object], None]) -> None:
+        self._record = record
 
     def add(self, scene: Scene, tally: Tally) -> None:
-        self._counts.setdefault(scene.name, []).append(tally)
+        self._record(_COUNTED, msgspec.json.encode((scene.name, tally)).decode())
 
 
 @pytest.fixture
-def counter(request: pytest.FixtureRequest) -> Counter:
-    return Counter(request.config.stash.setdefault(COUNTS, {}))
+def counter(record_property: Callable[[str, object], None]) -> Counter:
+    return Counter(record_property)
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    counts = config.stash.get(COUNTS, {})
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    counts: dict[str, list[Tally]] = {}
+    for _, text in told(terminalreporter, _COUNTED):
+        name, tally = msgspec.json.decode(text, type=tuple[str, Tally])
+        counts.setdefault(name, []).append(tally)
     if not counts:
         return
     terminalreporter.section("schedules")
