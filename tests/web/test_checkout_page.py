@@ -273,7 +273,7 @@ async def test_a_chosen_language_is_remembered(rig: Rig) -> None:
     assert "payonce_language=zh_CN" in shown.headers["Set-Cookie"]
 
 
-@pytest.mark.parametrize("token", [new_checkout_token(), "nonsense", "a" * 200, "%00", "é"])
+@pytest.mark.parametrize("token", ["A" * 32, "nonsense", "a" * 200, "%00", "é"])
 @pytest.mark.parametrize("path", ["", "/return/att_01M80D39VYZG5WN5VPWMNR7NBB"])
 async def test_a_token_that_is_not_one_is_told_so_on_a_page(
     rig: Rig, token: str, path: str
