@@ -9,6 +9,7 @@ PayOnceError
 |  |- MethodNotAllowed          405
 |  |- OrderConflict             409
 |  |- DuplicateSubmission       409  names the first order
+|  |  `- SentTwice              409  Retry-After
 |  |- OrderAlreadyPaid          409
 |  |- OrderClosed               409
 |  |- OrderNotPaid              409
@@ -111,6 +112,11 @@ class DuplicateSubmission(Problem):
     status = 409
     code = "duplicate_submission"
     title = "The same purchase was submitted a moment ago"
+
+
+class SentTwice(DuplicateSubmission):
+    title = "The same request was sent a moment ago"
+    default_retry_after_s = 10
 
 
 class OrderAlreadyPaid(Problem):

@@ -21,6 +21,7 @@ from gateway import __version__
 from gateway.after import After
 from gateway.errors import ConfigurationError
 from gateway.locks.claims import Claims
+from gateway.locks.once import GUARD, Guard
 from gateway.payments.accounts import Accounts
 from gateway.payments.desk import Desk, Errands
 from gateway.push.hub import Hub
@@ -166,6 +167,7 @@ def hold(settings: Settings, *, worker: bool) -> list[CleanupContext]:
     async def keep_desk(app: web.Application) -> AsyncIterator[None]:
         async with desk_for(settings) as desk:
             app[DESK] = desk
+            app[GUARD] = Guard(desk.claims, desk.pool)
             yield
 
     async def keep_hub(app: web.Application) -> AsyncIterator[None]:

@@ -15,7 +15,7 @@ import asyncpg
 import msgspec
 
 from gateway.channels.base import Callback
-from gateway.db import attempts, due, events, idempotency, refunds
+from gateway.db import attempts, due, events, idempotency, refunds, submissions
 from gateway.db.due import UnknownCallback
 from gateway.errors import PayOnceError
 from gateway.model import ChannelReport, Evidence, RefundReport
@@ -116,3 +116,4 @@ async def _tidy(desk: Desk) -> int:
         NEEDS_ATTENTION.set(await attempts.count_needing_attention(conn))
         REFUNDS_WAITING.set(await refunds.count_waiting(conn))
     return 0
+        await submissions.forget_over(conn, 1000)

@@ -90,6 +90,7 @@ class Claims:
         self._hush = Script(redis, "hush")
         self._conclude = Script(redis, "conclude")
         self._rests_until = 0.0
+        self._submit = Script(redis, "submit")
 
     async def claim(self, order: OrderId, same: str) -> Claim:
         """Take the claim, or learn what is there instead of it."""
@@ -162,6 +163,19 @@ class Claims:
 
     async def tell_pages(self, order: OrderId, version: int) -> None:
         await self._ask(lambda: self._redis.publish(ORDERS_CHANNEL, f"{order} {version}"))
+
+    async def submit(self, key: bytes, token: bytes, window_ms: int) -> int:
+        """Open the window of a submission; returns for how many ms somebody else's is open.
+
+        0 says that it is ours, or that Redis does not know.
+        """
+        arguments = [token, str(window_ms).encode()]
+        left_ms = await self._ask(lambda: self._submit([key], arguments))
+        return left_ms if isinstance(left_ms, int) else 0
+
+    async def withdraw(self, key: bytes, token: bytes) -> None:
+        """Close the window of a submission, if it is still ours."""
+        await self._ask(lambda: self._release([key], [token]), rests=False)
 
     async def _ask(
         self,

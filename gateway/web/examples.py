@@ -161,7 +161,7 @@ def problem_example(kind: type[Problem]) -> object:
     problem: Problem
     if issubclass(kind, InvalidRequest):
         problem = kind("amount", "Expected int, got float. The price in minor units: an integer.")
-    elif issubclass(kind, DuplicateSubmission):
+    elif kind is DuplicateSubmission:
         problem = kind(members={"order": _ORDER, "checkout_url": ORDER.checkout_url})
     else:
         problem = kind()

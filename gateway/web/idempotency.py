@@ -2,7 +2,7 @@
 
 The first request claims the key in PostgreSQL, the answer is kept there for 24 hours, and a repeat
 gets it again. The claim is a lease: a process that dies holding it blocks the key for a minute, not
-for ever. What may turn out otherwise a moment later (429, 5xx, `apply_in_progress`) is not kept.
+for ever. What may turn out otherwise a moment later (5xx, and what says Retry-After) is not kept.
 """
 
 import hashlib
@@ -15,7 +15,6 @@ from aiohttp import web
 from gateway.db import idempotency as keys
 from gateway.db.idempotency import Held, Kept, Mismatch, Running, Scope
 from gateway.errors import (
-    ApplyInProgress,
     IdempotencyMismatch,
     InvalidRequest,
     Problem,
@@ -62,7 +61,7 @@ async def _run(call: MerchantOnce, request: web.Request, scope: Scope, held: Hel
     try:
         reply = await call.handler(request, scope.merchant)
     except Problem as problem:
-        if problem.status == 429 or problem.status >= 500 or isinstance(problem, ApplyInProgress):
+        if problem.status >= 500 or problem.retry_after_s is not None:
             await _give_back(request, scope, held)
             raise
         reply = Reply(problem.status, problem_body(problem, request[REQUEST_ID]))

@@ -11,6 +11,7 @@ from gateway.errors import (
     RefundConflict,
     RefundExceedsCaptured,
     RefundNotSupported,
+    SentTwice,
 )
 from gateway.objects import RefundObject
 from gateway.web import refunds
@@ -79,7 +80,14 @@ REFUNDS: Final = (
         "approves too, the refund is sent.",
         body=DecisionBody,
         answers={200: Answer("The refund; `ready` once two have approved.", RefundObject)},
-        problems=(NotFound, Forbidden, RefundConflict, RefundNotSupported, InvalidRequest),
+        problems=(
+            NotFound,
+            Forbidden,
+            RefundConflict,
+            RefundNotSupported,
+            SentTwice,
+            InvalidRequest,
+        ),
         example={"note": "The buyer was charged twice."},
     ),
     Route(
@@ -91,7 +99,7 @@ REFUNDS: Final = (
         summary="Decide that a held refund is not sent",
         body=DecisionBody,
         answers={200: Answer("The refund is rejected.", RefundObject)},
-        problems=(NotFound, RefundConflict, InvalidRequest),
+        problems=(NotFound, RefundConflict, SentTwice, InvalidRequest),
         example={"note": "The buyer agreed to keep it as credit."},
     ),
     Route(
@@ -105,7 +113,14 @@ REFUNDS: Final = (
         "gets another number at the channel, once the channel says again that the last failed.",
         body=DecisionBody,
         answers={200: Answer("The refund is held.", RefundObject)},
-        problems=(NotFound, RefundConflict, RefundExceedsCaptured, ChannelDown, InvalidRequest),
+        problems=(
+            NotFound,
+            RefundConflict,
+            RefundExceedsCaptured,
+            SentTwice,
+            ChannelDown,
+            InvalidRequest,
+        ),
         example={"note": "The account is topped up again."},
     ),
     Route(
@@ -117,7 +132,7 @@ REFUNDS: Final = (
         summary="Say that a held refund was returned by other means",
         body=ReturnedBody,
         answers={200: Answer("The refund is done.", RefundObject)},
-        problems=(NotFound, RefundConflict, InvalidRequest),
+        problems=(NotFound, RefundConflict, SentTwice, InvalidRequest),
         example={"note": "Paid out at the desk.", "reference": "Bank transfer 2026-11-21/88"},
     ),
 )

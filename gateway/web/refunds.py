@@ -7,6 +7,7 @@ from aiohttp import web
 from gateway.db import orders
 from gateway.db import refunds as rows
 from gateway.ids import OperatorId
+from gateway.locks.once import once
 from gateway.model import NewRefund, Refund
 from gateway.objects import encode, refund_object
 from gateway.payments.refund_requests import (
@@ -61,24 +62,28 @@ async def search(request: web.Request, _operator: OperatorId) -> web.Response:
     return send(Reply(200, encode(page)))
 
 
+@once("refund", "note")
 async def approve_one(request: web.Request, operator: OperatorId) -> web.Response:
     """POST /v1/refunds/{refund}/approve"""
     body = _DECISION.from_json(await read_json(request))
     return _answer(await approve(request.app[DESK], refund_id(request), operator, body.note))
 
 
+@once("refund", "note")
 async def reject_one(request: web.Request, operator: OperatorId) -> web.Response:
     """POST /v1/refunds/{refund}/reject"""
     body = _DECISION.from_json(await read_json(request))
     return _answer(await reject(request.app[DESK], refund_id(request), operator, body.note))
 
 
+@once("refund", "note")
 async def retry_one(request: web.Request, operator: OperatorId) -> web.Response:
     """POST /v1/refunds/{refund}/retry"""
     body = _DECISION.from_json(await read_json(request))
     return _answer(await retry(request.app[DESK], refund_id(request), operator, body.note))
 
 
+@once("refund", "note", "reference")
 async def mark_one_returned(request: web.Request, operator: OperatorId) -> web.Response:
     """POST /v1/refunds/{refund}/mark-returned"""
     body = _RETURNED.from_json(await read_json(request))

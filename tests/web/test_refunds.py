@@ -128,10 +128,29 @@ async def test_two_operators_let_a_held_refund_go(api: Api) -> None:
     asked = await ann.post(f"/v1/refunds/{refund}/approve", NOTE)
     assert (asked.json["state"], asked.json["note"]) == ("held", NOTE["note"])
     assert asked.json["asked_by"]
-    alone = await ann.post(f"/v1/refunds/{refund}/approve", NOTE)
+    alone = await ann.post(f"/v1/refunds/{refund}/approve", {"note": "I am sure"})
     assert (alone.status, alone.code) == (403, "forbidden")
     both = await bob.post(f"/v1/refunds/{refund}/approve", NOTE)
     assert (both.status, both.json["state"]) == (200, "ready")
+
+
+async def test_a_double_click_decides_once_and_says_so(api: Api) -> None:
+    refund = await held_refund(api)
+    ann = await operator(api, "Ann")
+    clicks = (ann.post(f"/v1/refunds/{refund}/approve", NOTE) for _ in range(2))
+    taken, refused = sorted(await asyncio.gather(*clicks), key=lambda answer: answer.status)
+    assert (taken.status, taken.json["state"]) == (200, "held")
+    assert (refused.status, refused.code) == (409, "duplicate_submission")
+    assert "`refund`, `note`" in str(refused.json["detail"])
+    assert int(refused.headers["Retry-After"]) in range(1, 11)
+
+
+async def test_a_decision_that_was_refused_can_be_sent_again(api: Api) -> None:
+    refund = await held_refund(api)
+    ann = await operator(api, "Ann")
+    for _ in range(2):
+        answer = await ann.post(f"/v1/refunds/{refund}/retry", NOTE)
+        assert (answer.status, answer.code) == (409, "refund_conflict")
 
 
 async def test_an_operator_rejects_and_another_takes_it_up_again(api: Api) -> None:

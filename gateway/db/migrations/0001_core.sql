@@ -338,6 +338,14 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
 
+-- Windows of time in which the same submission is refused; a row outlives its window until it is tidied.
+CREATE TABLE submissions (
+    digest bytea PRIMARY KEY, -- SHA-256 of who calls what with which fields
+    token bytea NOT NULL, -- of the request that was let in
+    ends_at timestamptz NOT NULL
+);
+CREATE INDEX submissions_by_end ON submissions (ends_at);
+
 -- The queues are small and hot; the default thresholds would let their statistics lag behind.
 ALTER TABLE attempts SET (autovacuum_analyze_scale_factor = 0.02, fillfactor = 80);
 ALTER TABLE orders SET (autovacuum_analyze_scale_factor = 0.02, fillfactor = 80);
