@@ -25,6 +25,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     database_url: str | None = None
     redis_url: str | None = None
     events_url: str | None = None  # where the message queue is; unset: redis_url
+    events_kept: Annotated[int, Meta(ge=100, le=10_000_000)] = 10_000  # about so many, the newest
     data: str = ".payonce"  # the folder of the embedded servers
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535)] = 8080
@@ -93,6 +94,7 @@ def _unusable(values: Mapping[str, object]) -> list[str]:
     schemes = {
         "database_url": ("postgresql://", "postgres://"),
         "redis_url": ("redis://", "rediss://", "unix://"),
+        "events_url": ("redis://", "rediss://", "unix://"),
         "public_url": ("https://", "http://"),
     }
     for name, allowed in schemes.items():

@@ -11,7 +11,6 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import asyncpg
 import msgspec
 
 from gateway.channels.base import Callback
@@ -26,6 +25,7 @@ from gateway.payments.refunding import refund_due
 from gateway.payments.settle import UnknownNumber
 from gateway.telemetry import NEEDS_ATTENTION, REFUNDS_WAITING, log
 from gateway.together import Crew, end, together
+from workers.publish import keep_publishing, queue_of
 
 _BATCH: Final = 50
 _HANDFUL: Final = 20
@@ -38,6 +38,7 @@ Step = Callable[[], Awaitable[int]]
 async def keep_sweeping(desk: Desk) -> None:
     """Sweep until cancelled."""
     every_s = desk.settings.sweep_interval_s
+    queue, numbered = queue_of(desk.settings), asyncio.Event()
     askers, closers, senders = Crew("ask"), Crew("expire"), Crew("deliver")
     steps: tuple[tuple[str, float, Step], ...] = (
         ("ask", every_s, lambda: ask_overdue(desk, _taken_by(askers), askers)),
@@ -45,16 +46,18 @@ async def keep_sweeping(desk: Desk) -> None:
         ("refund", every_s, lambda: refund_due(desk, _BATCH)),
         ("deliver", every_s, lambda: desk.webhooks.deliver_overdue(_taken_by(senders), senders)),
         ("callbacks", every_s, lambda: settle_unknown(desk)),
-        ("number", min(_NUMBER_EVERY_S, every_s), lambda: _number(desk)),
+        ("number", min(_NUMBER_EVERY_S, every_s), lambda: _number(desk, numbered)),
         ("tidy", _TIDY_EVERY_S, lambda: _tidy(desk)),
     )
     loops = [asyncio.create_task(_keep(name, pause_s, step)) for name, pause_s, step in steps]
+    loops.append(asyncio.create_task(keep_publishing(desk.pool, queue, numbered, every_s)))
     try:
         await asyncio.gather(*loops)
     finally:
         await end(loops)
         for crew in (askers, closers, senders):
             await crew.end()
+        await queue.close()
 
 
 def _taken_by(crew: Crew) -> int:
@@ -104,10 +107,14 @@ async def _settle_kept(desk: Desk, kept: UnknownCallback) -> None:
         log.info("callback_still_unknown", account=kept.account)
 
 
-async def _number(desk: Desk) -> int:
-    """Give committed events their place in the merchants' logs."""
+async def _number(desk: Desk, numbered: asyncio.Event) -> int:
+    """Give committed events their place in the merchants' logs, and wake who passes them on."""
     async with desk.pool.acquire() as conn:
-        return len(await events.number_fresh(conn, _BATCH))
+        fresh = await events.number_fresh(conn, _BATCH)
+    if fresh:
+        numbered.set()
+        desk.errands.run(desk.claims.tell_feeds({event.merchant for event in fresh}))
+    return len(fresh)
 
 
 async def _tidy(desk: Desk) -> int:

@@ -162,7 +162,7 @@ async def page(conn: Connection, merchant: str, after: EventId | None, limit: in
 
 
 async def position_of(conn: Connection, merchant: str, event: EventId | None) -> int:
-    """Return where an event stands in its merchant's log; None stands before all. Raises NotFound."""
+    """Return where an event stands in its merchant's log, 0 for None. Raises NotFound."""
     if event is None:
         return 0
     position: int | None = await conn.fetchval(_POSITION, merchant, event)

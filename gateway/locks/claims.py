@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
@@ -26,6 +26,7 @@ from gateway.jobs import Job, enqueue
 from gateway.telemetry import REDIS_ERRORS, log
 
 ORDERS_CHANNEL: Final = b"payonce:orders"
+LOG_CHANNEL: Final = b"payonce:log"
 CLAIM_TTL_MS: Final = 10_000
 RENEW_EVERY_S: Final = 3.0
 LIVE_TTL_MS: Final = 10_000
@@ -163,6 +164,10 @@ class Claims:
 
     async def tell_pages(self, order: OrderId, version: int) -> None:
         await self._ask(lambda: self._redis.publish(ORDERS_CHANNEL, f"{order} {version}"))
+
+    async def tell_feeds(self, merchants: Iterable[str]) -> None:
+        """Say whose logs have grown."""
+        await self._ask(lambda: self._redis.publish(LOG_CHANNEL, " ".join(merchants)))
 
     async def submit(self, key: bytes, token: bytes, window_ms: int) -> int:
         """Open the window of a submission; returns for how many ms somebody else's is open.
