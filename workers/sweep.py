@@ -11,6 +11,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import asyncpg
 import msgspec
 
 from gateway.channels.base import Callback
