@@ -1,0 +1,420 @@
+"""`once`: of a caller's equal requests one runs within the window, whatever Redis is doing."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+import aiohttp
+import asyncpg
+import msgspec
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from redis.asyncio import Redis
+
+from gateway.db import submissions
+from gateway.errors import InvalidRequest
+from gateway.locks.claims import Claims
+from gateway.locks.once import GUARD, Guard, Submission, once
+from gateway.ports import free_port
+from gateway.settings import Settings
+from gateway.web.middleware import middlewares
+from tests.rig import until
+
+Answer: TypeAlias = tuple[int, dict[str, object], str | None]
+MANY: Final = 5
+LONG_S: Final = 3600.0
+
+
+class PatientClaims(Claims):
+    """Claims that a busy machine does not keep from Redis."""
+
+    async def _ask(
+        self,
+        call: Callable[[], Awaitable[object]],
+        deadline_s: float = 10.0,
+        *,
+        rests: bool = True,
+    ) -> object:
+        return await super()._ask(call, deadline_s, rests=rests)
+
+
+@dataclass
+class Counter:
+    """A shop's counter: a caller submits, and it is counted how often the handler ran."""
+
+    url: str
+    guard: Guard
+    redis: Redis
+    pool: "asyncpg.Pool[asyncpg.Record]"
+    runs: int = 0
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    answer: Callable[[], Awaitable[web.StreamResponse]] | None = None
+
+    async def submit(
+        self,
+        body: object = None,
+        *,
+        to: str = "/guarded/tea",
+        caller: str = "ann",
+        method: str = "POST",
+        address: str = "127.0.0.1",
+        form: dict[str, str] | None = None,
+    ) -> Answer:
+        connector = aiohttp.TCPConnector(local_addr=(address, 0))
+        headers = {"Caller": caller}
+        async with (
+            aiohttp.ClientSession(connector=connector, headers=headers) as http,
+            http.request(method, self.url + to, json=body, data=form) as got,
+        ):
+            said = await got.read()
+            decoded = msgspec.json.decode(said, type=dict[str, object]) if said else {}
+            return got.status, decoded, got.headers.get("Retry-After")
+
+    async def submit_together(self, to: str = "/guarded/tea") -> list[int]:
+        """Submit many equal requests, and hold each that runs until the rest are answered."""
+        self.open.clear()
+        sent = [asyncio.create_task(self.submit({"note": "x"}, to=to)) for _ in range(MANY)]
+
+        def all_have_met() -> bool:
+            return self.runs + sum(task.done() for task in sent) >= MANY
+
+        await until(all_have_met)
+        self.open.set()
+        return sorted(status for status, _, _ in await asyncio.gather(*sent))
+
+    async def end_windows(self) -> None:
+        """Let the time of every window pass, in Redis and in PostgreSQL."""
+        await self.redis.flushdb()
+        await self.pool.execute("UPDATE submissions SET ends_at = now()")
+
+
+def counter_app(counter: Counter) -> web.Application:
+    """The same handler behind different guards, and behind none."""
+
+    async def handle(request: web.Request, _caller: str) -> web.StreamResponse:
+        counter.runs += 1
+        await counter.open.wait()
+        return await counter.answer() if counter.answer else web.Response()
+
+    async def handle_unknown(request: web.Request) -> web.StreamResponse:
+        return await handle(request, "")
+
+    def lines(said: Submission) -> dict[str, object]:
+        items = said.body["items"]
+        assert isinstance(items, list)
+        return {"items": sorted(str(each) for each in items)}
+
+    def told(
+        handler: Callable[[web.Request, str], Awaitable[web.StreamResponse]],
+    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def tell(request: web.Request) -> web.StreamResponse:
+            return await handler(request, request.headers["Caller"])
+
+        return tell
+
+    app = web.Application(middlewares=middlewares(Settings()))
+    app[GUARD] = counter.guard
+    guards = {
+        "guarded": once("what", "note", within_s=LONG_S),
+        "short": once("what", "note", within_s=0.2),
+        "by": once("what", by=lines, within_s=LONG_S),
+    }
+    app.router.add_route("*", "/bare/{what}", told(handle))
+    for name, guard in guards.items():
+        app.router.add_route("*", f"/{name}/{{what}}", told(guard(handle)))
+    by_address = once("what", client_address=True, within_s=LONG_S)
+    app.router.add_post("/address/{what}", by_address(handle_unknown))
+    app.router.add_post("/pay/{token}", once("token", within_s=LONG_S)(handle_unknown))
+    return app
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    async with Redis.from_url(redis_url) as redis:
+        yield redis
+
+
+@pytest.fixture
+async def no_redis() -> AsyncIterator[Redis]:
+    async with Redis.from_url(f"redis://127.0.0.1:{free_port()}/0") as redis:
+        yield redis
+
+
+@pytest.fixture
+async def counter(pool: "asyncpg.Pool[asyncpg.Record]", redis: Redis) -> AsyncIterator[Counter]:
+    """A counter whose handler does not wait."""
+    counter = Counter("", Guard(PatientClaims(redis), pool), redis, pool)
+    counter.open.set()
+    async with TestServer(counter_app(counter)) as server:
+        counter.url = str(server.make_url("")).rstrip("/")
+        yield counter
+
+
+@pytest.fixture
+async def blind_counter(
+    pool: "asyncpg.Pool[asyncpg.Record]", no_redis: Redis
+) -> AsyncIterator[Counter]:
+    """A counter whose Redis is away."""
+    counter = Counter("", Guard(Claims(no_redis), pool), no_redis, pool)
+    counter.open.set()
+    async with TestServer(counter_app(counter)) as server:
+        counter.url = str(server.make_url("")).rstrip("/")
+        yield counter
+
+
+def without_postgresql(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def lets_everybody_in(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr(submissions, "claim", lets_everybody_in)
+
+
+async def test_of_many_at_once_one_runs(counter: Counter) -> None:
+    assert await counter.submit_together() == [200] + [409] * (MANY - 1)
+    assert counter.runs == 1
+
+
+async def test_with_redis_away_one_runs(blind_counter: Counter) -> None:
+    assert await blind_counter.submit_together() == [200] + [409] * (MANY - 1)
+    assert blind_counter.runs == 1
+
+
+async def test_redis_alone_lets_one_in(counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_postgresql(monkeypatch)
+    assert await counter.submit_together() == [200] + [409] * (MANY - 1)
+
+
+async def test_with_neither_redis_nor_postgresql_all_run(
+    blind_counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control of the three tests above."""
+    without_postgresql(monkeypatch)
+    assert await blind_counter.submit_together() == [200] * MANY
+
+
+async def test_without_the_decorator_all_run(counter: Counter) -> None:
+    assert await counter.submit_together("/bare/tea") == [200] * MANY
+    assert counter.runs == MANY
+
+
+async def test_the_refusal_says_what_was_the_same_how_long_to_wait_and_what_to_do(
+    counter: Counter,
+) -> None:
+    await counter.submit({"note": "x"})
+    status, problem, retry_after = await counter.submit({"note": "x"})
+    assert (status, problem["code"]) == (409, "duplicate_submission")
+    assert problem["type"] == "urn:payonce:problem:duplicate_submission"
+    assert retry_after is not None
+    assert 0 < int(retry_after) <= LONG_S
+    assert problem["detail"] == (
+        "A request with the same `what`, `note` came a moment ago. See what came of it before you "
+        f"repeat it; if you mean it twice, send it again in {retry_after} s."
+    )
+
+
+async def test_with_redis_away_the_refusal_is_the_same(blind_counter: Counter) -> None:
+    await blind_counter.submit({"note": "x"})
+    status, problem, retry_after = await blind_counter.submit({"note": "x"})
+    assert (status, problem["code"]) == (409, "duplicate_submission")
+    assert retry_after is not None
+    assert 0 < int(retry_after) <= LONG_S
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"body": {"note": "y"}},
+        {"body": {}},
+        {"body": {"note": ["x"]}},
+        {"body": {"note": "x"}, "to": "/guarded/coffee"},
+        {"body": {"note": "x"}, "to": "/by/tea"},
+        {"body": {"note": "x"}, "caller": "bob"},
+        {"body": {"note": "x"}, "method": "PUT"},
+    ],
+)
+async def test_another_request_or_another_caller_is_let_in(
+    counter: Counter, other: dict[str, object]
+) -> None:
+    await counter.submit({"note": "x", "items": []})
+    other["body"] = {"items": [], **msgspec.convert(other["body"], dict[str, object])}
+    status, problem, _ = await counter.submit(**other)  # type: ignore[arg-type]
+    assert (status, counter.runs) == (200, 2), problem
+
+
+async def test_fields_that_are_not_named_make_no_difference(counter: Counter) -> None:
+    await counter.submit({"note": "x", "clicked_at": 1})
+    assert (await counter.submit({"clicked_at": 2, "note": "x"}))[0] == 409
+
+
+async def test_a_form_is_read_like_json(counter: Counter) -> None:
+    statuses = [(await counter.submit(form={"note": note}))[0] for note in ("x", "x", "y")]
+    assert statuses == [200, 409, 200]
+
+
+async def test_a_function_says_what_is_the_same(counter: Counter) -> None:
+    await counter.submit({"items": ["a", "b"]}, to="/by/tea")
+    status, problem, _ = await counter.submit({"items": ["b", "a"]}, to="/by/tea")
+    assert status == 409
+    assert "`what`, `items`" in str(problem["detail"])
+    assert (await counter.submit({"items": ["b"]}, to="/by/tea"))[0] == 200
+
+
+async def test_the_clients_address_makes_a_difference_where_that_is_said(counter: Counter) -> None:
+    await counter.submit(to="/address/tea")
+    status, problem, _ = await counter.submit(to="/address/tea", caller="bob")
+    assert status == 409
+    assert "from the same address" in str(problem["detail"])
+    assert (await counter.submit(to="/address/tea", address="127.0.0.2"))[0] == 200
+    await counter.submit({"note": "x"})
+    assert (await counter.submit({"note": "x"}, address="127.0.0.2"))[0] == 409
+
+
+async def test_the_token_in_the_path_is_a_caller(counter: Counter) -> None:
+    statuses = [(await counter.submit(to=f"/pay/{token}"))[0] for token in ("t1", "t1", "t2")]
+    assert statuses == [200, 409, 200]
+
+
+async def refuse() -> web.StreamResponse:
+    raise InvalidRequest("note", "Send another note.")
+
+
+async def answer_500() -> web.StreamResponse:
+    return web.Response(status=500)
+
+
+async def break_down() -> web.StreamResponse:
+    raise ZeroDivisionError
+
+
+async def refuse_as_aiohttp_does() -> web.StreamResponse:
+    raise web.HTTPUnprocessableEntity
+
+
+@pytest.mark.parametrize("fail", [refuse, answer_500, break_down, refuse_as_aiohttp_does])
+async def test_a_handler_that_failed_lets_the_request_come_again(
+    counter: Counter, fail: Callable[[], Awaitable[web.StreamResponse]]
+) -> None:
+    counter.answer = fail
+    assert (await counter.submit({"note": "x"}))[0] >= 400
+    counter.answer = None
+    statuses = [(await counter.submit({"note": "x"}))[0] for _ in range(2)]
+    assert statuses == [200, 409]
+
+
+async def test_a_redirect_that_is_raised_is_no_failure(counter: Counter) -> None:
+    async def go_elsewhere() -> web.StreamResponse:
+        raise web.HTTPNotModified
+
+    counter.answer = go_elsewhere
+    statuses = [(await counter.submit({"note": "x"}))[0] for _ in range(2)]
+    assert statuses == [304, 409]
+
+
+async def test_a_body_that_cannot_be_read_is_left_to_the_handler(counter: Counter) -> None:
+    counter.answer = refuse
+    async with aiohttp.ClientSession(headers={"Caller": "ann"}) as http:
+        for body in (b"{", b"[1]", b"\xff", b"[" * 60_000):
+            async with http.post(counter.url + "/guarded/tea", data=body) as got:
+                assert (got.status, (await got.json())["field"]) == (422, "note")
+
+
+async def test_with_redis_flushed_in_mid_window_the_second_is_refused_all_the_same(
+    counter: Counter,
+) -> None:
+    await counter.submit({"note": "x"})
+    await counter.redis.flushdb()
+    assert (await counter.submit({"note": "x"}))[0] == 409
+    assert await counter.redis.keys() == []  # what was refused opens no window of its own
+    await counter.pool.execute("UPDATE submissions SET ends_at = now()")
+    assert (await counter.submit({"note": "x"}))[0] == 200
+
+
+async def test_after_the_window_the_same_is_let_in(counter: Counter) -> None:
+    await counter.submit({"note": "x"})
+    await counter.end_windows()
+    statuses = [(await counter.submit({"note": "x"}))[0] for _ in range(2)]
+    assert statuses == [200, 409]
+
+
+async def test_a_window_ends_by_itself_though_the_first_has_not_come_back(counter: Counter) -> None:
+    counter.open.clear()
+    first = asyncio.create_task(counter.submit({"note": "x"}, to="/short/tea"))
+    await until(lambda: counter.runs)
+
+    async def look() -> bool:
+        second = asyncio.create_task(counter.submit({"note": "x"}, to="/short/tea"))
+        await until(lambda: second.done() or counter.runs == 2)
+        if second.done():
+            assert second.result()[0] == 409
+            return False
+        counter.open.set()
+        return (await second)[0] == 200
+
+    assert await until(look)
+    assert (await first)[0] == 200
+
+
+async def test_who_comes_back_late_does_not_end_another_ones_window(counter: Counter) -> None:
+    digest, late, other = b"digest", b"late", b"other"
+    assert await counter.guard.enter(digest, late, LONG_S) is None
+    await counter.end_windows()
+    assert await counter.guard.enter(digest, other, LONG_S) is None
+    await counter.guard.leave(digest, late)
+    assert await counter.guard.enter(digest, b"third", LONG_S) is not None
+    await counter.redis.flushdb()
+    assert await counter.guard.enter(digest, b"third", LONG_S) is not None
+
+
+async def test_with_postgresql_away_nobody_is_let_in_and_nothing_is_held(
+    counter: Counter, database_url: str
+) -> None:
+    async with asyncpg.create_pool(database_url, min_size=1) as closed:
+        pass
+    guard = Guard(PatientClaims(counter.redis), closed)
+    with pytest.raises(asyncpg.InterfaceError):
+        await guard.enter(b"digest", b"token", LONG_S)
+    assert await counter.redis.keys() == []
+    assert await counter.guard.enter(b"digest", b"token", LONG_S) is None
+    await guard.leave(b"digest", b"token")  # no error: the window ends by itself
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_what_only_reads_cannot_carry_it(counter: Counter, method: str) -> None:
+    assert (await counter.submit(method=method))[0] == 500
+    assert counter.runs == 0
+
+
+def test_a_guard_that_makes_no_sense_is_refused_where_it_is_written() -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response()
+
+    with pytest.raises(TypeError, match="which fields"):
+        once()(handler)
+    with pytest.raises(TypeError, match="who calls"):
+        once("note")(handler)
+
+
+async def test_windows_that_are_over_are_tidied_away(counter: Counter) -> None:
+    async with counter.pool.acquire() as conn:
+        for digest, window_s in ((b"over", 0.0), (b"open", LONG_S)):
+            assert await submissions.claim(conn, digest, b"token", window_s) is None
+        await submissions.forget_over(conn, 100)
+        assert await conn.fetchval("SELECT array_agg(digest) FROM submissions") == [b"open"]
+
+
+async def test_a_window_that_is_opened_again_while_it_is_tidied_stays(counter: Counter) -> None:
+    async with counter.pool.acquire() as ours, counter.pool.acquire() as tidying:
+        await submissions.claim(ours, b"again", b"first", 0.0)
+        async with ours.transaction():
+            assert await submissions.claim(ours, b"again", b"second", LONG_S) is None
+            tidied = asyncio.create_task(submissions.forget_over(tidying, 100))
+            await until(lambda: _waits_for_a_lock(counter.pool))
+        await tidied
+        assert await submissions.claim(ours, b"again", b"third", LONG_S) is not None
+
+
+async def _waits_for_a_lock(pool: "asyncpg.Pool[asyncpg.Record]") -> bool:
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    return bool(await pool.fetchval(waiting + " AND datname = current_database()"))
