@@ -91,13 +91,18 @@
     document.title = next.dataset.title.trim();
     if (open && !turned) next.querySelector("details")?.setAttribute("open", "");
     refocus(next, focus, turned);
+    if (told(next) !== told(before)) document.getElementById("say").textContent = told(next);
     tick();
     if (turned) {
       const from = before.dataset.kind;
-      document.getElementById("say").textContent = next.querySelector("h2")?.textContent ?? "";
       document.dispatchEvent(new CustomEvent("checkout-turned", { detail: { from } }));
     }
     if (next.dataset.again) setTimeout(draw, Number(next.dataset.again) * 1000);
+  }
+
+  // What somebody who cannot see the page must hear when it changes.
+  function told(drawn) {
+    return [...drawn.querySelectorAll("h2, .notice")].map((part) => part.textContent.trim()).join(" ");
   }
 
   function focusable(drawn) {

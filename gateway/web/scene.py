@@ -104,7 +104,9 @@ class Scene(Struct, frozen=True, kw_only=True):
         """How soon a page without JavaScript looks again; None: there is nothing to wait for."""
         if self.kind.final:
             return None
-        return 2 if self.kind is Kind.PREPARING else 5
+        if self.kind is Kind.PREPARING:
+            return 2
+        return 30 if self.kind is Kind.CHOOSE else 5  # who is choosing is not to be disturbed
 
 
 def device_of(user_agent: str) -> Device:

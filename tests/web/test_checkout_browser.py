@@ -174,8 +174,10 @@ async def test_a_refusal_stays_on_the_page_until_the_next_choice(
             error={"verb": "create", "status": 403, "after_executing": False, "times": 1}
         )
         await shop.choose()
-        refusal = shop.page.get_by_text("支付渠道拒绝了这笔付款")
+        said = "支付渠道拒绝了这笔付款"
+        refusal = shop.page.locator("#checkout").get_by_text(said)
         await expect(refusal).to_be_visible()
+        await expect(shop.page.locator("#say")).to_contain_text(said)
         async with shop.page.expect_response("**/fragment?problem=channel_refused"):
             version = await change(rig.desk.pool, shop.order.id)
             await publish(rig.desk.redis, shop.order.id, version)

@@ -172,7 +172,7 @@ def test_what_can_be_paid_with_is_there_only_while_it_can(case: Case) -> None:
 def test_a_page_without_scripts_looks_again_unless_all_is_over(case: Case) -> None:
     drawn = draw_checkout(case.scene(), "/checkout/token", "en")
     looks_again = re.search(
-        r'<noscript><meta http-equiv="refresh" content="\d; url=/checkout/token">', drawn
+        r'<noscript><meta http-equiv="refresh" content="\d+; url=/checkout/token">', drawn
     )
     assert bool(looks_again) != case.kind.final
 
