@@ -5,17 +5,18 @@ list.
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import aiohttp
 import asyncpg
 from aiohttp import web
-from asyncpg.pool import PoolAcquireContext
+from asyncpg.pool import PoolAcquireContext, PoolConnectionProxy
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ReadOnlyError
 
 from gateway import __version__
 from gateway.after import After
@@ -33,7 +34,8 @@ from gateway.webhooks import Webhooks, webhook_session
 from workers.main import working
 
 _FINISH_WITHIN_S: Final = 10.0
-_PATIENCE_S: Final = 5.0
+# Until a statement that was given up is cancelled at the server, or else its connection is cut.
+_CANCEL_WITHIN_S: Final = 1.0
 _SETTINGS_FILE: Final = Path("payonce.toml")
 
 
@@ -58,18 +60,35 @@ def settings_from_environment() -> Settings:
 class PatientPool(asyncpg.Pool):
     """A pool that nobody waits for without end: TimeoutError, which is a 503 to a caller."""
 
+    patience_s = 5.0
+
     def acquire(self, *, timeout: float | None = None) -> "PoolAcquireContext[asyncpg.Record]":
         # A timer costs something, so it is set only where there is something to wait for.
         if timeout is None and self._queue.empty():  # type: ignore[attr-defined]
-            timeout = _PATIENCE_S
+            timeout = self.patience_s
         return super().acquire(timeout=timeout)
+
+    async def release(
+        self,
+        connection: "PoolConnectionProxy[asyncpg.Record]",
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - asyncpg's own
+    ) -> None:
+        """Take a connection back. A server that stands still does not hold up who gave up on it."""
+        with suppress(TimeoutError):  # then the connection was cut, and is back all the same
+            await super().release(connection, timeout=_CANCEL_WITHIN_S)
 
 
 @asynccontextmanager
 async def pool_for(settings: Settings) -> AsyncIterator["asyncpg.Pool[asyncpg.Record]"]:
-    """Open the pool; every statement, lock and forgotten transaction has a limit."""
+    """Open the pool; every statement, lock and forgotten transaction has a limit.
+
+    Of several hosts in the URL it takes the one that can be written to, so a standby that answers
+    while a failover is under way is passed over.
+    """
     if settings.database_url is None:
         raise ConfigurationError("PAYONCE_DATABASE_URL (database_url): is not set")
+    statement_s = settings.database_timeout_s
     pool = PatientPool(
         settings.database_url,
         min_size=2,
@@ -79,18 +98,20 @@ async def pool_for(settings: Settings) -> AsyncIterator["asyncpg.Pool[asyncpg.Re
         setup=None,
         init=None,
         loop=None,
-        timeout=_PATIENCE_S,
-        command_timeout=15,
+        timeout=statement_s / 2,
+        command_timeout=statement_s * 1.5,  # after the server had its time to say so itself
+        target_session_attrs="primary",
         connection_class=PlainConnection,
         record_class=asyncpg.Record,
         server_settings={
             "application_name": f"payonce {__version__}",
             "jit": "off",
-            "lock_timeout": "5s",
-            "statement_timeout": "10s",
-            "idle_in_transaction_session_timeout": "10s",
+            "lock_timeout": f"{statement_s * 500:.0f}ms",
+            "statement_timeout": f"{statement_s * 1000:.0f}ms",
+            "idle_in_transaction_session_timeout": f"{statement_s * 1000:.0f}ms",
         },
     )
+    pool.patience_s = statement_s / 2
     async with pool:
         try:
             yield pool
@@ -101,7 +122,7 @@ async def pool_for(settings: Settings) -> AsyncIterator["asyncpg.Pool[asyncpg.Re
 async def _close(pool: PatientPool) -> None:
     """Close it when its connections are back; one that does not come back is cut."""
     try:
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(pool.patience_s):
             await pool.close()
     except TimeoutError:
         log.warning("database_connections_cut", why="they were not given back in time")
@@ -121,7 +142,9 @@ async def desk_for(settings: Settings) -> AsyncIterator[Desk]:
         timeout=1,
         socket_connect_timeout=0.5,
         socket_timeout=5,
+        # Nothing is tried twice; but a master that became a replica is left, and found anew.
         retry=Retry(NoBackoff(), 0),
+        retry_on_error=[ReadOnlyError],
     )
     redis = Redis(connection_pool=connections)
     with tracing(settings.otlp_endpoint):

@@ -33,6 +33,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     secret_keys: tuple[str, ...] = ()  # the first encrypts, all decrypt
     allow_private_webhooks: bool = False
     pool_size: Annotated[int, Meta(ge=2, le=200)] = 20
+    # How long a statement may take; a lock, or a connection, is waited for half as long.
+    database_timeout_s: Annotated[float, Meta(ge=0.2, le=60)] = 10.0
     worker_jobs: Annotated[int, Meta(ge=1, le=1000)] = 100
     max_attempts: Annotated[int, Meta(ge=1, le=100)] = 20
     duplicate_window_s: Annotated[int, Meta(ge=0, le=3600)] = 10

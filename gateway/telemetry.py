@@ -2,12 +2,14 @@
 
 The log is JSON, one object a line, or text for a person at a terminal. Whatever is bound with
 `log_context` (request_id, order, attempt) stands in every line that the task writes. Every line,
-also those of libraries and of tracebacks, passes `redact` last.
+also those of libraries and of tracebacks, passes `redact` last. What is away is told with `outage`,
+and a line with that is not repeated for a while: an hour without Redis is not an hour of lines.
 """
 
 import logging
 import re
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
@@ -73,6 +75,28 @@ _SECRET_TEXT: Final = re.compile(
 )
 
 
+class Seldom:
+    """Lets a line with `outage` through once in ten seconds, with how many were left out."""
+
+    def __init__(self, every_s: float = 10.0) -> None:
+        self._every_s = every_s
+        self._told: dict[tuple[object, ...], tuple[float, int]] = {}  # when again, left out
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        if "outage" not in event:
+            return event
+        what = tuple(event.get(name) for name in ("event", "outage", "sweep", "work"))
+        again_at, left_out = self._told.get(what, (0.0, 0))
+        now = time.monotonic()
+        if now < again_at:
+            self._told[what] = (again_at, left_out + 1)
+            raise structlog.DropEvent
+        self._told[what] = (now + self._every_s, 0)
+        if left_out:
+            event["left_out"] = left_out
+        return event
+
+
 def configure_logging(level: str, *, as_json: bool | None = None) -> None:
     """Write the log to standard error, from `level` up; `as_json` None: unless it is a terminal.
 
@@ -98,7 +122,7 @@ def configure_logging(level: str, *, as_json: bool | None = None) -> None:
         else structlog.dev.ConsoleRenderer()
     )
     structlog.configure(
-        processors=[*shared, renderer],
+        processors=[Seldom(), *shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )

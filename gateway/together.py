@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Coroutine, Iterable
 from typing import Final
 
-from gateway.telemetry import log
+from gateway.outages import tell
 
 _CANCEL_AGAIN_S: Final = 0.5
 
@@ -17,7 +17,7 @@ async def together(what: str, works: Iterable[Work]) -> int:
     results = await asyncio.gather(*works, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):
-            log.error("work_failed", work=what, exc_info=result)
+            tell("work_failed", result, work=what)
     return len(results)
 
 
@@ -36,7 +36,7 @@ async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
         ended |= now
     for task in ended:
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("task_failed", exc_info=error)
+            tell("task_failed", error)
 
 
 class Crew:
@@ -73,7 +73,7 @@ class Crew:
         if not self._busy[whom]:
             del self._busy[whom]
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("work_failed", work=self._what, exc_info=error)
+            tell("work_failed", error, work=self._what)
 
     async def end(self) -> None:
         """Cancel what is under way; the rows in PostgreSQL say what is still to be done."""

@@ -16,7 +16,6 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from msgspec import Struct
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from standardwebhooks.webhooks import Webhook
 from yarl import URL
 
@@ -139,26 +138,21 @@ class Webhooks:
         async with self._pool.acquire() as conn:
             if failed is None:
                 await events.delivered(conn, delivery.id)
-            else:
-                await self._later(conn, delivery, failed)
+                return
+            again = await self._later(conn, delivery, failed)
+        if again is not None:  # a Redis that does not answer keeps no connection busy
+            await jobs.hand_in(self._redis, again)
 
-    async def _later(self, conn: Connection, delivery: Delivery, failed: Failed) -> None:
+    async def _later(self, conn: Connection, delivery: Delivery, failed: Failed) -> jobs.Job | None:
+        """Write when it is tried again; None: it is given up."""
         age = datetime.now(UTC) - delivery.created_at
         log.warning("webhook_failed", event_id=delivery.id, tries=delivery.tries, error=failed.why)
         if age > _GIVE_UP_AFTER:
             await events.give_up(conn, delivery.id, failed.why)
-            return
+            return None
         delay_s = LADDER_S[min(delivery.tries, len(LADDER_S)) - 1]
         await events.try_again(conn, delivery.id, delay_s, failed.why)
-        await self._enqueue(jobs.Job("deliver", delivery.id, delivery.tries, delay_s))
-
-    async def _enqueue(self, job: jobs.Job) -> None:
-        try:
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                jobs.enqueue(pipeline, job)
-                await pipeline.execute()
-        except (RedisError, OSError):
-            log.warning("job_not_enqueued", job=job.id)  # the sweep delivers it when it is due
+        return jobs.Job("deliver", delivery.id, delivery.tries, delay_s)
 
     async def _send(self, delivery: Delivery) -> Failed | None:
         try:

@@ -7,7 +7,7 @@ Redis answers. The sweep needs PostgreSQL alone. Both run inside `payonce serve`
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from gateway import jobs
 from gateway.ids import AttemptId, EventId
+from gateway.outages import tell
 from gateway.payments.asking import ask
 from gateway.payments.desk import Desk
 from gateway.settings import Settings
@@ -36,11 +37,19 @@ Context = dict[object, object]  # arq's, which we put the desk into
 
 
 async def ask_job(context: Context, attempt: str, asks: int) -> None:
-    await ask(_desk(context), AttemptId(attempt), asks)
+    await _do("ask", ask(_desk(context), AttemptId(attempt), asks))
 
 
 async def deliver_job(context: Context, event: str, tries: int) -> None:
-    await _desk(context).webhooks.deliver(EventId(event), tries)
+    await _do("deliver", _desk(context).webhooks.deliver(EventId(event), tries))
+
+
+async def _do(name: str, work: Coroutine[object, object, None]) -> None:
+    """Do a job. Its failure is told here, for arq would write a traceback for each in an outage."""
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001 - whatever it was, the sweep finds the row
+        tell("job_failed", error, work=name)
 
 
 def _desk(context: Context) -> Desk:
@@ -78,7 +87,7 @@ async def _keep_working(desk: Desk, redis_url: str) -> None:
             await worker.async_run()
         except (RedisError, OSError) as error:
             REDIS_ERRORS.inc()
-            log.warning("worker_lost_redis", error=type(error).__name__)
+            log.warning("worker_lost_redis", outage="redis", error=type(error).__name__)
         except Exception as error:  # noqa: BLE001 - a fault of ours must be loud, and stop no asking
             log.error("worker_failed", exc_info=error)
         finally:

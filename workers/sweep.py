@@ -11,14 +11,13 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import asyncpg
 import msgspec
 
 from gateway.channels.base import Callback
 from gateway.db import attempts, due, events, idempotency, refunds, submissions
 from gateway.db.due import UnknownCallback
-from gateway.errors import PayOnceError
 from gateway.model import ChannelReport, Evidence, RefundReport
+from gateway.outages import tell
 from gateway.payments.asking import ask_overdue
 from gateway.payments.closing import expire_due
 from gateway.payments.desk import Desk
@@ -71,10 +70,8 @@ async def _keep(name: str, every_s: float, step: Step) -> None:
         claimed = 0
         try:
             claimed = await step()
-        except (PayOnceError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            log.warning("sweep_failed", sweep=name, error=type(error).__name__)
         except Exception as error:  # noqa: BLE001 - one loop's fault must not stop the others
-            log.error("sweep_failed", sweep=name, exc_info=error)
+            tell("sweep_failed", error, sweep=name)
         if claimed < _HANDFUL:
             await asyncio.sleep(every_s * random.uniform(0.75, 1.25))
 

@@ -9,8 +9,6 @@ import time
 from datetime import datetime, timedelta
 from typing import Final
 
-from redis.exceptions import RedisError
-
 from gateway import jobs
 from gateway.db import attempts, orders
 from gateway.db.attempts import Asking
@@ -121,7 +119,8 @@ async def _schedule(
             conn, asking, at, needs_attention=not fast and (attempt is None or attempt.state.live)
         )
     if written and at is not None:
-        await _enqueue(desk, jobs.Job("ask", asking.id, asking.asks, (at - now).total_seconds()))
+        job = jobs.Job("ask", asking.id, asking.asks, (at - now).total_seconds())
+        await jobs.hand_in(desk.redis, job)
 
 
 def _last_ask(attempt: Attempt, now: datetime) -> datetime | None:
@@ -130,12 +129,3 @@ def _last_ask(attempt: Attempt, now: datetime) -> datetime | None:
         return None
     soon = attempt.updated_at + timedelta(minutes=1)
     return soon if now < soon else attempt.live_until
-
-
-async def _enqueue(desk: Desk, job: jobs.Job) -> None:
-    try:
-        async with desk.redis.pipeline(transaction=False) as pipeline:
-            jobs.enqueue(pipeline, job)
-            await pipeline.execute()
-    except (RedisError, OSError):
-        log.warning("job_not_enqueued", job=job.id)  # the sweep asks when it is due

@@ -11,6 +11,7 @@ from gateway.after import After
 from gateway.db import moves
 from gateway.locks.claims import Claims
 from gateway.model import ChannelReport, Evidence, Order, Refund, RefundReport
+from gateway.outages import tell
 from gateway.payments.accounts import Accounts
 from gateway.payments.refund_rules import SettledRefund, settle_refund
 from gateway.payments.settle import Settled, settle
@@ -36,7 +37,7 @@ class Errands:
     def _finished(self, task: "asyncio.Task[None]") -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("errand_failed", exc_info=error)
+            tell("errand_failed", error)
 
     async def finish(self, within_s: float) -> None:
         """Wait for what runs; what is not done by then is cancelled, and the sweep will find it."""

@@ -24,8 +24,10 @@ from gateway.db.orders import Reading
 from gateway.errors import NotFound
 from gateway.ids import OrderId
 from gateway.locks.claims import ORDERS_CHANNEL
+from gateway.outages import tell
 from gateway.push.sockets import Sockets
 from gateway.telemetry import log
+from gateway.together import end
 
 # So that a thousand watchers who wake together leave the pool to those who pay.
 _READS_AT_ONCE: Final = 4
@@ -126,9 +128,8 @@ class Hub:
             yield
         finally:
             self.let_go()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, *self._readings.values(), return_exceptions=True)
+            await end(tasks)
+            await asyncio.gather(*self._readings.values(), return_exceptions=True)
 
     def let_go(self) -> None:
         """Send every watcher home: a long-poll answers what it has, a socket says it goes away."""
@@ -203,7 +204,7 @@ class Hub:
             try:
                 await self._listen()
             except Exception as error:  # noqa: BLE001 - whatever it was, the next try may do
-                log.warning("hub_without_redis", error=type(error).__name__)
+                log.warning("hub_does_not_listen", outage="redis", error=type(error).__name__)
             if self.live:
                 self._set_live(False)
                 pause_s = self.pace.reconnect_s
@@ -214,7 +215,10 @@ class Hub:
         """Listen until Redis goes away: by an error, or by not answering a ping after a silence."""
         connect_s = self.pace.reconnect_most_s
         async with (
-            Redis.from_url(self._redis_url, socket_connect_timeout=connect_s) as redis,
+            # The second limit is for the log-in, to a server that takes calls and answers none.
+            Redis.from_url(
+                self._redis_url, socket_connect_timeout=connect_s, socket_timeout=connect_s
+            ) as redis,
             redis.pubsub() as subscription,
         ):
             await subscription.subscribe(ORDERS_CHANNEL)
@@ -250,7 +254,7 @@ class Hub:
             try:
                 await self._look()
             except Exception as error:  # noqa: BLE001 - whatever it was, the next look may do
-                log.warning("hub_without_database", error=type(error).__name__)
+                tell("hub_does_not_look", error)
 
     async def _look(self) -> None:
         """Wake the watchers of every order that one of them has not seen as new as it is."""
@@ -268,4 +272,4 @@ class Hub:
 
 def _report(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("hub_task_ended", exc_info=error)
+        tell("hub_task_ended", error)

@@ -5,11 +5,12 @@ gets it again. The claim is a lease: a process that dies holding it blocks the k
 for ever. What may turn out otherwise a moment later (5xx, and what says Retry-After) is not kept.
 """
 
+import asyncio
 import hashlib
 import re
+from datetime import UTC, datetime
 from typing import Final
 
-import asyncpg
 from aiohttp import web
 
 from gateway.db import idempotency as keys
@@ -20,14 +21,16 @@ from gateway.errors import (
     Problem,
     RequestInProgress,
 )
-from gateway.telemetry import log
+from gateway.outages import missing, tell
 from gateway.web.calls import MerchantOnce, Reply
+from gateway.web.keys import DESK
 from gateway.web.problems import REQUEST_ID, problem_body
 from gateway.web.wire import connection, read_json
 
 HEADER: Final = "Idempotency-Key"
 RULE: Final = "A key of your own, new for each new intent: 1 to 255 visible ASCII characters."
 _LEASE_S: Final = 60.0  # longer than any handler runs
+_GIVE_BACK_AGAIN_S: Final = 1.0
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -84,13 +87,22 @@ async def _keep(request: web.Request, scope: Scope, held: Held, reply: Reply) ->
     try:
         async with connection(request) as conn:
             await keys.keep(conn, scope, held, reply.status, answer)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        log.warning("idempotency_key_not_kept", error=type(error).__name__)
+    except Exception as error:  # noqa: BLE001 - the call has happened, whatever this is
+        tell("idempotency_key_not_kept", error)
 
 
 async def _give_back(request: web.Request, scope: Scope, held: Held) -> None:
+    """Let the key go; where PostgreSQL is away, as soon as it is back, or the lease ends first."""
     try:
         async with connection(request) as conn:
             await keys.give_back(conn, scope, held)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        log.warning("idempotency_key_not_given_back", error=type(error).__name__)
+    except Exception as error:  # noqa: BLE001 - the caller is told of the first failure, not of this
+        tell("idempotency_key_not_given_back", error)
+        if missing(error) is not None:
+            request.app[DESK].errands.run(_give_back_later(request, scope, held))
+
+
+async def _give_back_later(request: web.Request, scope: Scope, held: Held) -> None:
+    await asyncio.sleep(_GIVE_BACK_AGAIN_S)
+    if datetime.now(UTC) < held.until:
+        await _give_back(request, scope, held)

@@ -2,13 +2,12 @@
 
 from typing import Final
 
-import asyncpg
 import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
-from redis.exceptions import RedisError
 
 from gateway.errors import (
+    ChannelDown,
     InternalError,
     InvalidRequest,
     MethodNotAllowed,
@@ -17,26 +16,12 @@ from gateway.errors import (
     Problem,
     ServiceUnavailable,
 )
-from gateway.telemetry import log
+from gateway.outages import missing, tell
 from gateway.web.wire import BODY_LIMIT
 
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 
 _encode: Final = msgspec.json.Encoder().encode
-
-# PostgreSQL is away, is going away, is full, or gave up waiting: a repeat may succeed.
-_PASSING: Final = (
-    OSError,  # includes TimeoutError, and what a connection raises that is refused or lost
-    RedisError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.ReadOnlySQLTransactionError,  # a failover has not reached us yet
-    asyncpg.IdleInTransactionSessionTimeoutError,
-    asyncpg.InternalClientError,  # the connection was killed while it was being used
-)
 
 
 def problem_body(problem: Problem, request_id: str) -> bytes:
@@ -65,24 +50,18 @@ def problem_response(problem: Problem, request_id: str) -> web.Response:
 
 
 def problem_of(error: Exception) -> Problem:
-    """Say which problem an error is to the caller; an unexpected one is logged with its cause."""
+    """Say which problem an error is to the caller; what is no problem yet is logged."""
     match error:
         case Problem():
             return error
         case web.HTTPException():
             return _refused_by_the_server(error)
-        case asyncpg.InterfaceError() if not isinstance(error, ValueError):
-            return _unavailable(error)  # the pool or the connection is closing
-        case _ if isinstance(error, _PASSING):
-            return _unavailable(error)
+        case _ if (away := missing(error)) is not None:
+            tell("request_not_served", error)
+            return ChannelDown() if away == "channel" else ServiceUnavailable()
         case _:
-            log.error("unexpected_error", exc_info=error)
+            tell("unexpected_error", error)
             return InternalError()
-
-
-def _unavailable(error: Exception) -> Problem:
-    log.warning("database_unavailable", error=f"{type(error).__name__}: {error}")
-    return ServiceUnavailable()
 
 
 def _refused_by_the_server(error: web.HTTPException) -> Problem:

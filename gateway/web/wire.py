@@ -24,9 +24,6 @@ from gateway.web.keys import DESK
 
 BODY_LIMIT: Final = 65_536
 
-# How long a request waits for a connection to PostgreSQL before it is told to come again.
-_PATIENCE_S: Final = 5.0
-
 _WHERE: Final = re.compile(r" - at (?:`key` in )?`\$([^`]*)`\Z")
 _MISSING: Final = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
@@ -184,7 +181,7 @@ def _fields(struct: type[Struct], path: str) -> Iterator[tuple[str, list[str]]]:
 
 def connection(request: web.Request) -> "PoolAcquireContext[asyncpg.Record]":
     """Take a connection from the pool for one read; TimeoutError where none comes free."""
-    return request.app[DESK].pool.acquire(timeout=_PATIENCE_S)
+    return request.app[DESK].pool.acquire()
 
 
 async def read_body(request: web.Request) -> bytes:

@@ -2,9 +2,6 @@
 
 from contextlib import AsyncExitStack
 
-import pytest
-
-from gateway import lifespan
 from gateway.model import AttemptState
 from tests.rig import Rig, StartRig
 
@@ -19,10 +16,9 @@ async def post_attempt(rig: Rig, order_id: str) -> tuple[int, dict[str, object]]
 
 
 async def test_an_exhausted_pool_answers_service_unavailable_and_recovers(
-    start_rig: StartRig, monkeypatch: pytest.MonkeyPatch
+    start_rig: StartRig,
 ) -> None:
-    monkeypatch.setattr(lifespan, "_PATIENCE_S", 0.2)
-    rig = await start_rig(pool_size=2)
+    rig = await start_rig(pool_size=2, database_timeout_s=0.5)
     order = await rig.order()
     async with AsyncExitStack() as held:
         for _ in range(2):
