@@ -228,7 +228,9 @@ class ServiceUnavailable(Problem):
     status = 503
     code = "service_unavailable"
     title = "The gateway cannot reach its database"
-    default_detail = "Nothing was changed; try again in a moment."
+    default_detail = (
+        "Send the same request again in a moment: what it has done, if anything, is not done twice."
+    )
     default_retry_after_s = 2
 
 

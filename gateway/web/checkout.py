@@ -72,7 +72,10 @@ def for_people(handler: Handler) -> Handler:
         except Exception as error:  # noqa: BLE001 - problem_of logs what nobody expected
             problem = problem_of(error)
             text = draw_problem(problem, language_of(request), request.get(REQUEST_ID, ""))
-            return _page(request, text, status=problem.status)
+            response = _page(request, text, status=problem.status)
+            if problem.retry_after_s is not None:
+                response.headers["Retry-After"] = str(problem.retry_after_s)
+            return response
 
     return answer
 

@@ -8,6 +8,8 @@ from msgspec import Meta, Struct
 from gateway.ids import EventId, OrderId, RefundId
 from gateway.objects import EventObject, OrderObject, RefundObject
 
+Standing = Literal["ok", "unreachable", "read_only"]
+
 
 class OrderPage(Struct, frozen=True):
     """Orders, newest first. `next_cursor` is null on the last page."""
@@ -59,11 +61,14 @@ class Alive(Struct, frozen=True):
 
 
 class Readiness(Struct, frozen=True):
-    """`degraded`: Redis is away, so answers are slower and pages poll; money is as safe as ever."""
+    """`degraded`: Redis is away, so answers are slower and pages poll; money is as safe as ever.
+
+    `read_only`: it answers, and takes no writes (a replica, a full disk, no memory left).
+    """
 
     status: Literal["ok", "degraded", "unavailable"]
-    postgresql: Literal["ok", "unreachable"]
-    redis: Literal["ok", "unreachable"]
+    postgresql: Standing
+    redis: Standing
 
 
 class ProblemObject(Struct, frozen=True, omit_defaults=True, kw_only=True):
