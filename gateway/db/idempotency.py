@@ -42,8 +42,10 @@ _GIVE_BACK: Final = """
     DELETE FROM idempotency_keys
     WHERE merchant = $1 AND method = $2 AND path = $3 AND key = $4 AND locked_until = $5
 """
+# The age stands outside too: a key that is used again while this waits for its row is not old.
 _FORGET_OLD: Final = """
-    DELETE FROM idempotency_keys WHERE (merchant, method, path, key) IN (
+    DELETE FROM idempotency_keys
+    WHERE created_at < now() - interval '24 hours' AND (merchant, method, path, key) IN (
         SELECT merchant, method, path, key FROM idempotency_keys
         WHERE created_at < now() - interval '24 hours'
             AND (locked_until IS NULL OR locked_until < now())

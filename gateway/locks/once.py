@@ -29,7 +29,8 @@ from msgspec import Struct
 from gateway.db import submissions
 from gateway.errors import SentTwice
 from gateway.locks.claims import Claims
-from gateway.telemetry import DUPLICATES_PREVENTED, log
+from gateway.outages import tell
+from gateway.telemetry import DUPLICATES_PREVENTED
 
 WINDOW_S: Final = 10.0
 _FORM: Final = "application/x-www-form-urlencoded"
@@ -83,8 +84,8 @@ class Guard:
         try:
             async with self._pool.acquire() as conn:
                 await submissions.give_back(conn, digest, token)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            log.warning("submission_not_given_back", error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - the handler has answered, whatever this is
+            tell("submission_not_given_back", error)
         await self._claims.withdraw(_key(digest), token)
 
 

@@ -65,7 +65,7 @@ sort by time. Unknown fields are refused, bodies are JSON of at most {BODY_LIMIT
 
 **Repeats.** Every POST under `/v1` takes an `Idempotency-Key`: for 24 hours the same key with the
 same body gets the first answer again, with `Idempotent-Replayed: true`; with another body it is
-refused. Answers of 429, 5xx and `apply_in_progress` are not kept: send the same request with the
+refused. Answers of 5xx, and those with `Retry-After`, are not kept: send the same request with the
 same key again. Applying for payment keeps which attempt it was and answers anew, so a repeat never
 hands out a code for what is paid.
 

@@ -10,6 +10,7 @@ from multidict import CIMultiDict
 from gateway.db import idempotency
 from gateway.db.idempotency import Held, Kept, Mismatch, Running, Scope
 from gateway.web.idempotency import HEADER
+from tests.rig import until
 from tests.web.api import H5, NATIVE, Api, another_merchant, new_order
 
 SCOPE = Scope("demo", "POST", "/v1/orders", "key-1")
@@ -194,3 +195,22 @@ async def test_a_key_is_forgotten_after_a_day(rig_pool: asyncpg.Pool) -> None:
 def rig_pool(api: Api) -> "asyncpg.Pool[asyncpg.Record]":
     """The gateway's own connections, to a database that has a merchant."""
     return api.rig.desk.pool
+
+
+async def test_a_key_that_is_used_again_while_old_ones_are_tidied_stays(
+    rig_pool: "asyncpg.Pool[asyncpg.Record]",
+) -> None:
+    async def somebody_waits() -> bool:
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        return bool(await rig_pool.fetchval(waiting + " AND datname = current_database()"))
+
+    async with rig_pool.acquire() as ours, rig_pool.acquire() as tidying:
+        held = await idempotency.claim(ours, SCOPE, body_hash(), LEASE_S)
+        assert isinstance(held, Held)
+        await idempotency.keep(ours, SCOPE, held, 200, b"{}")
+        await ours.execute("UPDATE idempotency_keys SET created_at = now() - interval '25 hours'")
+        async with ours.transaction():
+            assert isinstance(await idempotency.claim(ours, SCOPE, body_hash(), LEASE_S), Held)
+            tidied = asyncio.create_task(idempotency.forget_old(tidying, 100))
+            await until(somebody_waits)
+        assert await tidied == 0
