@@ -37,7 +37,7 @@ up: $(RUNS) ## run everything: gateway, PostgreSQL, Valkey, channel sandbox, dem
 .PHONY: test
 test: $(READY) tools lint ## check everything: style, types, layers, SQL, and all tests
 	@echo "== tests"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 .PHONY: lint
 lint: $(READY) ## check what needs no running: style, types, layers, SQL, Dockerfile
