@@ -1,0 +1,71 @@
+"""What was seen from outside: who was given a way to pay, and when somebody was told of the end."""
+
+import time
+from collections import Counter, defaultdict
+from typing import Final
+
+from msgspec import Struct
+
+_KEPT_IN_REDIS_S: Final = 10.0
+
+
+class Given(Struct, frozen=True):
+    """An answer with a next action, and when it was asked for."""
+
+    began: float
+    where: str
+
+
+class Trouble(Struct, frozen=True):
+    """When Redis was not to be relied on."""
+
+    since: float
+    until: float
+
+
+class Sightings:
+    """Moments are those of one clock, the monotonic one of this process."""
+
+    def __init__(self) -> None:
+        self.answers: Counter[str] = Counter()
+        self.problems: list[str] = []  # what no fault excuses
+        self._given: dict[str, list[Given]] = defaultdict(list)
+        self._ended: dict[str, tuple[float, str]] = {}
+        self._notes: dict[str, list[tuple[float, str]]] = defaultdict(list)
+
+    def note(self, order: str, what: str) -> None:
+        """Remember what happened to an order, for its timeline."""
+        self._notes[order].append((time.monotonic(), what))
+
+    def gave_a_way_to_pay(self, order: str, began: float, where: str) -> None:
+        self._given[order].append(Given(began, where))
+        self.note(order, f"a way to pay by {where}")
+
+    def told(self, order: str, state: str) -> None:
+        """Somebody was told, now, that the order is paid or closed: it was committed before."""
+        if order not in self._ended:
+            self._ended[order] = (time.monotonic(), state)
+            self.note(order, f"told that it is {state}")
+
+    def given_too_late(self, troubles: list[Trouble]) -> list[tuple[str, str]]:
+        """Return orders for which an answer begun after the end carries a next action.
+
+        For ten seconds that is excused where Redis failed: a cached answer lives no longer.
+        """
+        late = []
+        for order, (ended, state) in self._ended.items():
+            for given in self._given[order]:
+                after_s = given.began - ended
+                if after_s > 0 and not _excused(ended, given.began, troubles):
+                    said = f"{given.where} gave a way to pay {after_s:.3f} s after it was {state}"
+                    late.append((order, said))
+        return late
+
+    def timeline(self, order: str) -> list[tuple[float, str]]:
+        return self._notes[order]
+
+
+def _excused(ended: float, began: float, troubles: list[Trouble]) -> bool:
+    return began - ended <= _KEPT_IN_REDIS_S and any(
+        trouble.since <= began and trouble.until >= ended - _KEPT_IN_REDIS_S for trouble in troubles
+    )

@@ -1,0 +1,180 @@
+"""What buyers do, one function a story. Most just pay; the others are why PayOnce exists."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from tests.chaos.buyers import Buyer, Channel, Choice
+from tests.chaos.client import GaveUp
+
+_SHORTEST_LIFE_S: Final = 60
+EXPIRES_WITHIN_S: Final = _SHORTEST_LIFE_S + 15
+
+Story = Callable[[Buyer], Awaitable[None]]
+
+
+async def pays(buyer: Buyer) -> None:
+    await buyer.orders()
+    choice = await buyer.chooses(_any(buyer))
+    await buyer.thinks()
+    await buyer.pays(choice)
+    await buyer.watches()
+
+
+async def clicks_again_afterwards(buyer: Buyer) -> None:
+    """Pay, be told, and press the same button and the other one again."""
+    channel = _any(buyer)
+    await buyer.orders()
+    choice = await buyer.chooses(channel)
+    await buyer.pays(choice)
+    await buyer.watches()
+    await asyncio.gather(buyer.chooses(channel), buyer.chooses(_other(channel)))
+
+
+async def clicks_twice(buyer: Buyer) -> None:
+    channel = _any(buyer)
+    await buyer.orders()
+    clicks = (buyer.chooses(channel), buyer.chooses(channel), buyer.chooses(channel))
+    choices = await asyncio.gather(*clicks)
+    await buyer.thinks()
+    await asyncio.gather(*(buyer.pays(choice) for choice in choices))
+    await buyer.watches()
+
+
+async def has_two_tabs(buyer: Buyer) -> None:
+    """Choose a channel in each, and confirm in both wallets at once."""
+    await buyer.orders()
+    choices = await asyncio.gather(buyer.chooses("wechat"), buyer.chooses("alipay"))
+    await buyer.thinks()
+    await asyncio.gather(*(buyer.pays(choice) for choice in choices))
+    await buyer.watches()
+
+
+async def changes_the_channel(buyer: Buyer) -> None:
+    """Go from one channel to the other, keep a picture of the old code, and pay both."""
+    channel = _any(buyer)
+    await buyer.orders()
+    old = await buyer.chooses(channel)
+    await buyer.thinks()
+    new = await buyer.chooses(_other(channel))
+    await asyncio.gather(_pays_sometime(buyer, old), _pays_sometime(buyer, new))
+    await buyer.watches()
+    await buyer.chooses(channel)
+
+
+async def changes_the_device(buyer: Buyer) -> None:
+    """Go from the code on the screen to the phone, where the same channel is another product."""
+    channel = _any(buyer)
+    await buyer.orders()
+    old = await buyer.chooses(channel)
+    new = await buyer.chooses(channel, "wap")
+    await asyncio.gather(_pays_sometime(buyer, old), _pays_sometime(buyer, new))
+    await buyer.watches()
+
+
+async def pays_one_code_twice(buyer: Buyer) -> None:
+    await buyer.orders()
+    choice = await buyer.chooses(_any(buyer))
+    await buyer.pays(choice)
+    await buyer.pays(choice, again=True)
+    await buyer.watches()
+
+
+async def leaves(buyer: Buyer) -> None:
+    await buyer.orders()
+    await buyer.chooses(_any(buyer))
+
+
+async def applies_by_api(buyer: Buyer) -> None:
+    """Apply through the merchant's program, which repeats itself after the payment."""
+    channel, key = _any(buyer), "one-key-for-all-tries"
+    await buyer.orders()
+    choice = await buyer.applies(channel, key)
+    await buyer.pays(choice)
+    await buyer.watches()
+    await buyer.applies(channel, key)
+
+
+async def pays_after_the_close(buyer: Buyer) -> None:
+    """The merchant closes the order, and a picture of its code is paid."""
+    await buyer.orders()
+    choice = await buyer.chooses("alipay")
+    await buyer.is_closed_by_the_merchant()
+    await buyer.pays(choice)
+    await buyer.watches()
+
+
+async def pays_during_the_close(buyer: Buyer) -> None:
+    await buyer.orders()
+    choice = await buyer.chooses(_any(buyer))
+    await asyncio.gather(buyer.is_closed_by_the_merchant(), buyer.pays(choice))
+    await buyer.watches()
+
+
+async def pays_after_the_expiry(buyer: Buyer) -> None:
+    await buyer.orders_for(_SHORTEST_LIFE_S)
+    choice = await buyer.chooses(_any(buyer))
+    if await buyer.watches(EXPIRES_WITHIN_S) == "closed":
+        await buyer.pays(choice)
+
+
+async def pays_at_the_other_merchant(buyer: Buyer) -> None:
+    await buyer.orders_for(1800)
+    choices = await asyncio.gather(buyer.chooses("alipay"), buyer.chooses("wechat"))
+    await asyncio.gather(*(buyer.pays(choice) for choice in choices))
+    await buyer.watches()
+
+
+async def gets_the_money_back(buyer: Buyer) -> None:
+    """Pay, and be refunded by parts: the merchant's people click twice, and too often."""
+    await buyer.orders()
+    choice = await buyer.chooses(_any(buyer))
+    await buyer.pays(choice)
+    if await buyer.watches() != "paid":
+        return
+    await asyncio.gather(
+        buyer.is_refunded("a part", 1),
+        buyer.is_refunded("a part", 1),
+        buyer.is_refunded("the rest"),
+        buyer.is_refunded("the rest once more"),
+    )
+
+
+# How many of a hundred buyers do what.
+SHARES: Final[dict[Story, int]] = {
+    pays: 28,
+    clicks_again_afterwards: 10,
+    clicks_twice: 8,
+    has_two_tabs: 10,
+    changes_the_channel: 12,
+    changes_the_device: 4,
+    pays_one_code_twice: 2,
+    leaves: 4,
+    applies_by_api: 4,
+    pays_after_the_close: 4,
+    pays_during_the_close: 4,
+    pays_at_the_other_merchant: 5,
+    gets_the_money_back: 5,
+}
+
+
+async def live(story: Story, buyer: Buyer) -> bool:
+    """Live it to its end; False: nobody answered for so long that the buyer went away."""
+    try:
+        await story(buyer)
+    except GaveUp:
+        return False
+    return True
+
+
+async def _pays_sometime(buyer: Buyer, choice: Choice | None) -> None:
+    await buyer.thinks()
+    await buyer.pays(choice)
+
+
+def _any(buyer: Buyer) -> Channel:
+    return buyer.random.choice(("wechat", "alipay"))
+
+
+def _other(channel: Channel) -> Channel:
+    return "alipay" if channel == "wechat" else "wechat"
