@@ -78,7 +78,7 @@ class Buyer:
         code = page.locator(".code svg")
         await expect(code).to_be_visible()
         await self.picture(page, "code")
-        return await read_code(await picture_of_code(page))
+        return read_code(await picture_of_code(page))
 
     async def open_wallet(self, page: Page) -> None:
         """Press the button of the checkout page, which opens the wallet in its place."""
