@@ -229,7 +229,8 @@ class ServiceUnavailable(Problem):
     code = "service_unavailable"
     title = "The gateway cannot reach its database"
     default_detail = (
-        "Send the same request again in a moment: what it has done, if anything, is not done twice."
+        "Send the same request again in a moment: what it has done, if anything, is not done "
+        "twice. (A refund needs its merchant_refund_no or an Idempotency-Key for that.)"
     )
     default_retry_after_s = 2
 

@@ -29,8 +29,9 @@ REFUNDS: Final = (
         summary="Refund a paid order, or a part of it",
         detail="All refunds of an order together are never more than was captured, however many "
         "are asked for at once. The same `merchant_refund_no` with the same fields answers the "
-        "same refund. The channel is called right away, and `refund.done` or `refund.failed` "
-        "tells how it ended. Surplus money needs no call: it is given back by itself.",
+        "same refund; left out, it is made of the Idempotency-Key, if there is one. The channel is "
+        "called right away, and `refund.done` or `refund.failed` tells how it ended. Surplus money "
+        "needs no call: it is given back by itself.",
         body=NewRefundBody,
         answers={
             201: Answer("The refund is under way.", RefundObject),

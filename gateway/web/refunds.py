@@ -1,5 +1,6 @@
 """The calls about refunds: the merchant's, and the operators' decisions."""
 
+from hashlib import sha256
 from typing import Final
 
 from aiohttp import web
@@ -19,6 +20,7 @@ from gateway.payments.refund_requests import (
 )
 from gateway.web.bodies import DecisionBody, NewRefundBody, RefundsQuery, ReturnedBody
 from gateway.web.calls import Reply
+from gateway.web.idempotency import HEADER
 from gateway.web.keys import DESK
 from gateway.web.replies import RefundPage
 from gateway.web.wire import Shape, connection, no_such, order_id, read_json, refund_id, send
@@ -32,9 +34,20 @@ _REFUNDS: Final = Shape(RefundsQuery)
 async def open_one(request: web.Request, merchant: str) -> Reply:
     """POST /v1/orders/{order}/refunds"""
     body = _NEW_REFUND.from_json(await read_json(request))
-    new = NewRefund(body.amount, body.reason, body.merchant_refund_no)
+    number = body.merchant_refund_no or _number_by_key(request)
+    new = NewRefund(body.amount, body.reason, number)
     refund, fresh = await open_refund(request.app[DESK], order_id(request), merchant, new)
     return Reply(201 if fresh else 200, encode(refund_object(refund)))
+
+
+def _number_by_key(request: web.Request) -> str | None:
+    """Make the refund's number of the Idempotency-Key.
+
+    So a repeat finds the refund also where PostgreSQL went away before the key could keep the
+    answer; otherwise it would be a second refund.
+    """
+    key = request.headers.get(HEADER)
+    return None if key is None else f"key-{sha256(key.encode()).hexdigest()[:32]}"
 
 
 async def read_one(request: web.Request, merchant: str) -> web.Response:
