@@ -7,6 +7,7 @@ alone.
 
 import tomllib
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -30,6 +31,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535)] = 8080
     public_url: str = ""  # how buyers and channels reach us; unset: http://host:port
+    trusted_proxies: tuple[str, ...] = ()  # networks whose X-Forwarded-For is believed
     secret_keys: tuple[str, ...] = ()  # the first encrypts, all decrypt
     allow_private_webhooks: bool = False
     pool_size: Annotated[int, Meta(ge=2, le=200)] = 20
@@ -92,6 +94,16 @@ def _unusable(values: Mapping[str, object]) -> list[str]:
             faults.append(
                 f"PAYONCE_SECRET_KEYS (secret_keys): key {position} is not 32 bytes in URL-safe "
                 "base64; make one with `payonce new-secret-key`"
+            )
+    proxies = values.get("trusted_proxies", ())
+    assert isinstance(proxies, tuple)
+    for network in proxies:
+        try:
+            ip_network(network)
+        except ValueError as error:
+            faults.append(
+                f"PAYONCE_TRUSTED_PROXIES (trusted_proxies): {error}; say networks, as in "
+                "10.0.0.0/8, 192.0.2.7"
             )
     schemes = {
         "database_url": ("postgresql://", "postgres://"),

@@ -155,12 +155,14 @@ def test_every_wrong_setting_is_said_at_once() -> None:
                 "PAYONCE_DATABASE_URL": "mysql://x",
                 "PAYONCE_SECRET_KEYS": "short",
                 "PAYONCE_ALLOW_PRIVATE_WEBHOOKS": "perhaps",
+                "PAYONCE_TRUSTED_PROXIES": "10.0.0.0/8, 10.0.0.1/8, proxy",
             }
         )
     said = str(wrong.value)
     for name in ("PORT", "COLOUR", "DATABASE_URL", "SECRET_KEYS", "ALLOW_PRIVATE_WEBHOOKS"):
         assert f"PAYONCE_{name}" in said
     assert "short" not in said
+    assert said.count("PAYONCE_TRUSTED_PROXIES") == 2
 
 
 def test_serve_without_secret_keys_says_how_to_make_one(payonce: Command) -> None:

@@ -19,6 +19,7 @@ from structlog.contextvars import bind_contextvars
 
 from gateway.settings import Settings
 from gateway.telemetry import log
+from gateway.web.addresses import seen_through
 from gateway.web.calls import Handler
 from gateway.web.problems import REQUEST_ID, problem_of, problem_response
 
@@ -50,11 +51,13 @@ def middlewares(settings: Settings) -> list[Middleware]:
     headers = _HEADERS
     if settings.base_url.startswith("https:"):
         headers += (("Strict-Transport-Security", "max-age=31536000"),)
+    see = seen_through(settings.trusted_proxies)
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer every request, with a problem where the handler raises."""
         began = time.perf_counter()
+        request = see(request)
         request_id = request[REQUEST_ID] = _request_id(request)
         bind_contextvars(request_id=request_id)  # a request is a task, so this ends with it
         try:
