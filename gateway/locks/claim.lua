@@ -9,7 +9,7 @@ end
 if redis.call('EXISTS', KEYS[3]) == 1 then
   return {'busy'}
 end
-if kind == 'live' and same == ARGV[3] then
+if same == ARGV[3] then
   return {'live', body}
 end
 if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then

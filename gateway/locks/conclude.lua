@@ -2,10 +2,8 @@
 -- ARGV: final body ('' while the order is open), its time to live in ms, the pages' channel, what to say
 -- there, the order's version now.
 if ARGV[1] ~= '' then
-  redis.call('DEL', KEYS[1])
   redis.call('HSET', KEYS[1], 'kind', 'final', 'body', ARGV[1])
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
-  redis.call('DEL', KEYS[2])
 elseif redis.call('HGET', KEYS[1], 'kind') == 'live' then
   redis.call('DEL', KEYS[1])
 end

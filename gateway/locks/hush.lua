@@ -7,4 +7,3 @@ end
 redis.call('DEL', KEYS[2])
 local held = tonumber(redis.call('GET', KEYS[3]) or '0')
 redis.call('SET', KEYS[3], math.max(held, tonumber(ARGV[2])), 'PX', ARGV[1])
-return 1

@@ -1,5 +1,4 @@
 -- Keep a claim for longer, if it is still ours. KEYS: claim. ARGV: token, time to live in ms.
 if redis.call('GET', KEYS[1]) == ARGV[1] then
-  return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
 end
-return 0
