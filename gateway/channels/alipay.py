@@ -185,10 +185,15 @@ class Alipay:
             self._account, request.number, state, Source.CREATE, money=request.money
         )
 
-    async def query_refund(self, number: str, attempt_number: str) -> RefundReport | None:
-        """Ask what became of a refund; None when Alipay has none with that number, or none yet."""
+    async def query_refund(
+        self, number: str, attempt_number: str, payment_ref: str = ""
+    ) -> RefundReport | None:
+        """Ask what became of a refund; None when Alipay has none with that number, or none yet.
+
+        A number of ours that was paid twice is two trades, each with refunds of its own.
+        """
         answer = await self._connection.call(
-            Method.QUERY_REFUND, write_refund_query(number, attempt_number)
+            Method.QUERY_REFUND, write_refund_query(number, attempt_number, payment_ref)
         )
         if says_no_such_trade(answer):
             return None

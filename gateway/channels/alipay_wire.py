@@ -137,9 +137,10 @@ class RefundAnswer(Struct, frozen=True):
     fund_change: str = ""
 
 
-class RefundQueryBody(Struct, frozen=True):
-    out_trade_no: str
+class RefundQueryBody(Struct, frozen=True, omit_defaults=True):
     out_request_no: str
+    trade_no: str = ""
+    out_trade_no: str = ""
 
 
 class RefundFound(Struct, frozen=True):
@@ -249,9 +250,9 @@ def write_refund(request: RefundRequest) -> str:
     )
 
 
-def write_refund_query(number: str, attempt_number: str) -> str:
-    """Ask about a refund; Alipay wants our number of the payment too."""
-    return _write(RefundQueryBody(attempt_number, number))
+def write_refund_query(number: str, attempt_number: str, payment_ref: str) -> str:
+    """Ask about a refund; Alipay wants a number of the payment too, its own where we know it."""
+    return _write(RefundQueryBody(number, payment_ref, "" if payment_ref else attempt_number))
 
 
 def write_certificate_query(serial: str) -> str:

@@ -148,7 +148,11 @@ class Channel(Protocol):
 
     async def refund(self, request: RefundRequest) -> RefundReport: ...
 
-    async def query_refund(self, number: str, attempt_number: str) -> RefundReport | None: ...
+    async def query_refund(
+        self, number: str, attempt_number: str, payment_ref: str = ""
+    ) -> RefundReport | None:
+        """Ask about a refund of ours, of the payment `payment_ref`, or of the attempt's first."""
+        ...
 
     def read(self, callback: Callback) -> CallbackRead:
         """Verify, then translate. Raises BadCallback, or UnknownKey: refresh_keys, then read

@@ -182,7 +182,9 @@ class WeChatPay:
         refund = _expected(answer, RefundAnswer)
         return self._refund_report(refund, request.number, Source.CREATE)
 
-    async def query_refund(self, number: str, attempt_number: str) -> RefundReport | None:
+    async def query_refund(
+        self, number: str, attempt_number: str, payment_ref: str = ""
+    ) -> RefundReport | None:
         """Ask what became of a refund; None when WeChat Pay has none with that number."""
         answer = await self._connection.call("GET", f"{_REFUNDS}/{quote(number, safe='')}")
         if answer.status == 404 and answer.refusal.code == "RESOURCE_NOT_EXISTS":

@@ -228,7 +228,7 @@ async def _repeat(desk: Desk, account: Account, was: Standing) -> RefundReport |
 async def query_refund(account: Account, was: Standing) -> RefundReport | None:
     """Ask the channel about a refund by its number now. Raises ChannelUnavailable."""
     refund, attempt = was.refund, was.order.attempt(was.refund.attempt)
-    asked = account.adapter.query_refund(refund.number, attempt.number)
+    asked = account.adapter.query_refund(refund.number, attempt.number, attempt.payment_ref or "")
     return await call(account, "query_refund", asked)
 
 

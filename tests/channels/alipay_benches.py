@@ -94,8 +94,10 @@ class Opened:
     async def refund(self, request: RefundRequest) -> RefundReport:
         return await self.adapter.refund(request)
 
-    async def query_refund(self, number: str, attempt_number: str) -> RefundReport | None:
-        return await self.adapter.query_refund(number, attempt_number)
+    async def query_refund(
+        self, number: str, attempt_number: str, payment_ref: str = ""
+    ) -> RefundReport | None:
+        return await self.adapter.query_refund(number, attempt_number, payment_ref)
 
     def read(self, callback: Callback) -> CallbackRead:
         return self.adapter.read(callback)

@@ -118,11 +118,19 @@ def test_a_refund_without_the_channels_id_names_our_number() -> None:
     }
 
 
-def test_a_refund_is_asked_about_by_both_numbers() -> None:
-    asked = write_refund_query("01KACB3V9D6H2M4XQ7R8S5T0WZR12", "01KACB3V9D6H2M4XQ7R8S5T0WX")
+def test_a_refund_is_asked_about_by_its_number_and_the_payments() -> None:
+    asked = write_refund_query("01KACB3V9D6H2M4XQ7R8S5T0WZR12", "01KACB3V9D6H2M4XQ7R8S5T0WX", "")
     assert json.loads(asked) == {
         "out_trade_no": "01KACB3V9D6H2M4XQ7R8S5T0WX",
         "out_request_no": "01KACB3V9D6H2M4XQ7R8S5T0WZR12",
+    }
+
+
+def test_a_refund_is_asked_about_under_the_trade_that_it_gives_back() -> None:
+    asked = write_refund_query("01KACB3V9D6H2M4XQ7R8S5T0WZR1", "01KACB3V9D6H2M4XQ7R8S5T0WX", "22")
+    assert json.loads(asked) == {
+        "trade_no": "22",
+        "out_request_no": "01KACB3V9D6H2M4XQ7R8S5T0WZR1",
     }
 
 

@@ -7,8 +7,11 @@ import asyncio
 import pytest
 
 from gateway.model import AttemptState, Order, OrderState
+from gateway.operators import add_operator
 from gateway.payments.asking import ask_overdue
 from gateway.payments.planning import Wish
+from gateway.payments.refund_requests import approve
+from tests.payments.refunds import carry_on, entries, finish, until_owed
 from tests.payments.test_settling import number_in
 from tests.rig import ALIPAY, H5, NATIVE, Rig, StartRig, until
 
@@ -55,6 +58,28 @@ async def test_wechat_and_alipay_both_succeed(start_rig: StartRig) -> None:
     await until(net, within_s=20)
     after = await rig.read(order)
     assert sorted(each.state for each in after.attempts) == ["captured", "surplus"]
+
+
+async def test_a_second_trade_under_one_alipay_number_is_given_back_though_the_answer_is_lost(
+    start_rig: StartRig,
+) -> None:
+    """Alipay has the refund under the second trade, where a query by our number does not look."""
+    rig = await start_rig(alipay=True)
+    order = await rig.order()
+    number = number_in((await rig.apply(order, ALIPAY)).body)
+    await rig.pay(number, channel="alipay")
+    await rig.pay(number, channel="alipay", again=True)
+    refund = await until_owed(rig, order)
+    async with rig.desk.pool.acquire() as conn:
+        first, _ = await add_operator(conn, "the first")
+        second, _ = await add_operator(conn, "the second")
+    await rig.faults("alipay", lose_answer={"verb": "refund", "after_executing": True, "times": 2})
+    await carry_on(rig)
+    for operator in (first, second):
+        await approve(rig.desk, refund.id, operator, "paid twice")
+    await finish(rig, order)
+    (entry,) = (await entries(rig)).values()
+    assert (entry.captured, entry.refunded) == (2 * order.amount, order.amount)
 
 
 async def test_a_screenshot_of_an_unscanned_code_is_paid_after_the_order_was(rig: Rig) -> None:
