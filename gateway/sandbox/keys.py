@@ -120,7 +120,7 @@ def _new_keys() -> SandboxKeys:
     return SandboxKeys(
         mchid=mchid,
         appid="wx" + secrets.token_hex(8),
-        merchant_name="演示商户",
+        merchant_name="山间茶铺 Hillside Tea",
         apiv3_key=_random_text(alphabet, 32),
         merchant=_certified_key(f"sandbox merchant {mchid}"),
         public_key_id=f"PUB_KEY_ID_0{mchid}{_random_text(string.digits, 22)}",

@@ -81,6 +81,7 @@ class Draft(msgspec.Struct, frozen=True):
     quantities: dict[str, int]
     buyer_id: str | None = None
     allow_duplicate: bool = False
+    english: bool = False  # the names that the buyer reads at the checkout and in the wallet
 
 
 class Order(msgspec.Struct, frozen=True):

@@ -104,7 +104,13 @@ async def check_out(request: web.Request) -> web.Response:
     cart = {item.sku: item.quantity for item in cart_items(request, await shop.store.run(products))}
     if not cart:
         return see_other("/")
-    draft = Draft(no, cart, buyer_of(request), allow_duplicate=form.get("allow_duplicate") == "1")
+    draft = Draft(
+        no,
+        cart,
+        buyer_of(request),
+        allow_duplicate=form.get("allow_duplicate") == "1",
+        english=words_for(request).lang == "en",
+    )
     try:
         answer = go_to_pay(await place(shop, draft))
     except SoldOutError as error:

@@ -184,5 +184,7 @@ def body_of(order: Order) -> CreateOrder:
 
 def subject_of(order: Order) -> str:
     """What the buyer reads in the wallet."""
-    first, pieces = order.items[0].name, sum(item.quantity for item in order.items)
-    return first if pieces == 1 else f"{first} 等 {pieces} 件"
+    return " + ".join(
+        item.name if item.quantity == 1 else f"{item.name} × {item.quantity}"
+        for item in order.items
+    )

@@ -157,7 +157,7 @@ def add(db: sqlite3.Connection, draft: Draft, shop_url: str, ask_after_s: float)
         if quantities(known.items) != draft.quantities:
             raise OrderConflictError(f"order {draft.no} is for other goods")
         return known
-    items = take_down(products(db), draft.quantities)
+    items = take_down(products(db), draft)
     db.execute(
         "INSERT INTO orders (no, buyer_id, items, amount, currency, state, allow_duplicate,"
         " shop_url, ask_at, created_at) VALUES (?, ?, ?, ?, ?, 'unpaid', ?, ?, ?, ?)",
@@ -176,17 +176,18 @@ def add(db: sqlite3.Connection, draft: Draft, shop_url: str, ask_after_s: float)
     return get(db, draft.no)
 
 
-def take_down(shelf: Iterable[Product], wanted: dict[str, int]) -> list[Item]:
+def take_down(shelf: Iterable[Product], draft: Draft) -> list[Item]:
     """Turn what the buyer wants into lines at today's prices."""
     by_sku = {product.sku: product for product in shelf}
     items = []
-    for sku, quantity in wanted.items():
+    for sku, quantity in draft.quantities.items():
         product = by_sku.get(sku)
         if product is None:
             raise UnknownProductError(f"there is no product {sku!r}")
+        name = product.name_en if draft.english else product.name
         if product.stock < quantity:
-            raise SoldOutError(f"{product.name}: {max(product.stock, 0)} left")
-        items.append(Item(sku, product.name, quantity, product.price))
+            raise SoldOutError(f"{name}: {max(product.stock, 0)} left")
+        items.append(Item(sku, name, quantity, product.price))
     return items
 
 

@@ -1,8 +1,8 @@
 """The buyer's wallet, as pages: it pays what a QR code, a prepay id or a cashier's link stands for,
 and shows by its colours whose it is.
 
-The pages are whole without JavaScript: a form asks, a redirect answers, and coming back or loading
-again pays nothing twice.
+It speaks Chinese, and English to whoever reads the shop in English. The pages are whole without
+JavaScript: a form asks, a redirect answers, and coming back or loading again pays nothing twice.
 """
 
 from collections.abc import Mapping
@@ -17,13 +17,14 @@ from aiohttp import web
 
 from gateway.sandbox.control import CHANNELS, SHARED
 from gateway.sandbox.ledger import NotPayable, Payment, entry_of
+from gateway.sandbox.shop_words import choose
 
 H5_LINK_LIFE = timedelta(minutes=5)
 SHOWN = 50
 PAYEE = web.AppKey("payee", str)
-SIGNS = {"CNY": "￥", "USD": "$", "BRL": "R$"}
-CHANNEL_NAMES = {"wechat": "微信支付", "alipay": "支付宝"}
-BALANCES = {"wechat": "零钱", "alipay": "账户余额"}
+SIGNS = {"CNY": "¥", "USD": "$", "BRL": "R$"}
+CHANNEL_NAMES = {"wechat": ("微信支付", "WeChat Pay"), "alipay": ("支付宝", "Alipay")}
+BALANCES = {"wechat": ("零钱", "Balance"), "alipay": ("账户余额", "Account balance")}
 ALIPAY_CODE = "https://qr.alipay.com/"
 APP_ORDER = "method=alipay.trade.app.pay"
 BEIJING = timezone(timedelta(hours=8))
@@ -46,9 +47,7 @@ class Slip(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     token: str
     payee: str
-    kind: str
     channel: str
-    balance: str
     subject: str
     number: str
     price: str
@@ -98,7 +97,7 @@ async def show_index(request: web.Request) -> web.Response:
         "rows": [_row(one, shared.faults.now(one.channel)) for one in latest[:SHOWN]],
         "more": max(0, len(latest) - SHOWN),
         "public_url": shared.public_url,
-        "channels": {kind: CHANNEL_NAMES.get(kind, kind) for kind in request.app[CHANNELS]},
+        "channels": [*request.app[CHANNELS]],
     }
     return _page(request, "wallet_index.html", context)
 
@@ -156,7 +155,7 @@ def refuse(request: web.Request, code: str, said: str) -> web.Response:
     It is in GBK, as Alipay's is.
     """
     context = {"code": code, "said": said}
-    text = aiohttp_jinja2.render_string("wallet_refused.html", request, context)
+    text = aiohttp_jinja2.render_string("wallet_refused.html", request, context | _words(request))
     body = text.encode("gbk", "xmlcharrefreplace")
     headers = {**SECURITY, "Content-Type": "text/html; charset=gbk"}
     return web.Response(body=body, headers=headers)
@@ -183,9 +182,7 @@ def _confirm(
         state=state,
         token=token,
         payee=request.app[PAYEE],
-        kind=payment.channel,
-        balance=BALANCES.get(payment.channel, "余额"),
-        channel=CHANNEL_NAMES.get(payment.channel, payment.channel),
+        channel=payment.channel,
         subject=payment.subject,
         number=payment.number,
         price=_price(payment.amount, payment.currency),
@@ -209,7 +206,7 @@ def _row(payment: Payment, now: datetime) -> Row:
     return Row(
         state=_state(payment, now),
         token=payment.tokens[0],
-        channel=CHANNEL_NAMES.get(payment.channel, payment.channel),
+        channel=payment.channel,
         product=payment.product,
         number=payment.number,
         subject=payment.subject,
@@ -220,7 +217,7 @@ def _row(payment: Payment, now: datetime) -> Row:
 
 
 def _price(amount: int, currency: str) -> str:
-    """Minor units as people read them, e.g. ￥1,234.50; the wallet's currencies have two places."""
+    """Minor units as people read them, e.g. ¥1,234.50; the wallet's currencies have two places."""
     return f"{SIGNS.get(currency, currency + ' ')}{amount // 100:,}.{amount % 100:02}"
 
 
@@ -240,6 +237,23 @@ def _web_address(url: str) -> str:
 def _page(
     request: web.Request, template: str, context: Mapping[str, object], *, status: int = 200
 ) -> web.Response:
+    context = {**context, **_words(request)}
     answer = aiohttp_jinja2.render_template(template, request, context, status=status)
     answer.headers.update(SECURITY)
     return answer
+
+
+def _words(request: web.Request) -> dict[str, object]:
+    """What the templates speak with: `t` picks one of two texts, the others name what is ours."""
+    accepted = request.headers.get("Accept-Language", "")
+    lang = choose(request.query.get("lang"), request.cookies.get("lang"), accepted).lang
+
+    def t(chinese: str, english: str) -> str:
+        return english if lang == "en" else chinese
+
+    return {
+        "lang": lang,
+        "t": t,
+        "name_of": lambda channel: t(*CHANNEL_NAMES.get(channel, (channel, channel))),
+        "balance_of": lambda channel: t(*BALANCES.get(channel, ("余额", "Balance"))),
+    }

@@ -48,7 +48,7 @@ async def test_a_code_is_shown_in_alipays_colours_and_looking_at_it_is_scanning(
     code = (await alipay.precreate(NUMBER)).body["qr_code"]
     assert (await alipay.query(NUMBER)).code == "ACQ.TRADE_NOT_EXIST"
     shown = await page(alipay, alipay.url + "/wallet", code=code)
-    for said in ('class="phone alipay"', "支付宝", "账户余额", "￥12.34", "确认付款"):
+    for said in ('class="phone alipay"', "支付宝", "账户余额", "¥12.34", "确认付款"):
         assert said in shown
     assert (await alipay.query(NUMBER)).body["trade_status"] == "WAIT_BUYER_PAY"
     receipt = await press_pay(alipay, code)
@@ -147,7 +147,7 @@ async def test_a_phone_without_javascript_pays_at_the_cashier_and_comes_back(
         TestServer(receiver.app) as receiving,
         aiohttp.ClientSession() as session,
         await browser.new_context(
-            viewport={"width": 390, "height": 844}, java_script_enabled=False
+            viewport={"width": 390, "height": 844}, locale="zh-CN", java_script_enabled=False
         ) as phone,
     ):
         receiver.url = str(receiving.make_url("/notify"))

@@ -1,7 +1,8 @@
 """The wallet's pages: pay what was scanned, once, and come back to the shop; without JavaScript."""
 
+import re
 from datetime import UTC, datetime, timedelta
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 import pytest
@@ -43,8 +44,18 @@ async def code_of(merchant: Merchant, **changes: object) -> str:
 async def test_a_scanned_code_shows_whom_what_and_how_much(merchant: Merchant) -> None:
     code = await code_of(merchant, amount={"total": 123450, "currency": "CNY"})
     shown = await page(merchant, "/wallet", code=code)
-    for said in ("演示商户", "一杯咖啡", "￥1,234.50", NUMBER, "确认付款"):
+    for said in ("山间茶铺", "一杯咖啡", "¥1,234.50", NUMBER, "确认付款"):
         assert said in shown
+
+
+async def test_the_wallet_speaks_english_too(merchant: Merchant) -> None:
+    for path in ("/", "/wallet", f"/wallet?{urlencode({'code': await code_of(merchant)})}"):
+        async with merchant.session.get(
+            merchant.url + path, headers={"Accept-Language": "en-GB,en;q=0.9"}
+        ) as answer:
+            shown = await answer.text()
+        names = "山间茶铺一杯咖啡"  # which stay as they are
+        assert set(re.findall("[\u4e00-\u9fff]", shown)) <= set(names)
 
 
 async def test_confirming_pays_once_and_shows_the_receipt(merchant: Merchant) -> None:
@@ -123,7 +134,7 @@ async def test_the_index_lists_payments_and_how_to_connect(merchant: Merchant) -
     await merchant.pay("ORDER000002")
     shown = await page(merchant, "/")
     assert shown.index("ORDER000002") < shown.index(NUMBER)
-    for said in ("去付款", "已支付", "￥12.34", merchant.url + "/wechat"):
+    for said in ("去付款", "已支付", "¥12.34", merchant.url + "/wechat"):
         assert said in shown
 
 
@@ -144,7 +155,7 @@ async def test_a_phone_without_javascript_pays_from_paste_to_receipt(
         TestServer(receiver.app) as receiving,
         aiohttp.ClientSession() as session,
         await browser.new_context(
-            viewport={"width": 390, "height": 844}, java_script_enabled=False
+            viewport={"width": 390, "height": 844}, locale="zh-CN", java_script_enabled=False
         ) as phone,
     ):
         receiver.url = str(receiving.make_url("/notify"))

@@ -67,7 +67,7 @@ async def test_a_checkout_ends_at_payonce(
     assert (theirs.amount, theirs.currency) == (399_00 + 3, "CNY")
     assert theirs.notify_url == f"{shop.url}/webhooks/payonce"
     assert theirs.return_url == f"{shop.url}/orders/{no}"
-    assert theirs.subject == "铸铁提梁壶 等 4 件"
+    assert theirs.subject == "铸铁提梁壶 + 一分钱试饮 × 3"
     order = await shop.order(no)
     assert (order.state, order.payonce_order) == ("unpaid", theirs.id)
     page = await buyer.get(f"/orders/{no}")
