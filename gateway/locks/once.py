@@ -34,8 +34,17 @@ from gateway.telemetry import DUPLICATES_PREVENTED
 
 WINDOW_S: Final = 10.0
 _FORM: Final = "application/x-www-form-urlencoded"
+_UNREADABLE: Final = (
+    msgspec.DecodeError,
+    RecursionError,
+    ValueError,  # not in the character set that it names,
+    LookupError,  # or in none that there is
+    RequestPayloadError,
+    ConnectionError,
+)
 _json: Final = msgspec.json.Decoder(dict[str, object])
 
+Fields = Mapping[str, object]
 Caller = ParamSpec("Caller")
 
 
@@ -50,13 +59,13 @@ Answer = TypeVar("Answer", bound=HasStatus)
 
 
 class Submission(Struct, frozen=True):
-    """What a request says: the variables of its path, and its body's members (JSON or a form)."""
+    """What a request says: the variables of its path, and its body's members (JSON or a form).
+
+    The handler has not checked it yet: any member may be missing or of another kind.
+    """
 
     path: Mapping[str, str]
-    body: Mapping[str, object]
-
-
-Fields = Mapping[str, object]
+    body: Fields
 
 
 class Guard:
@@ -79,8 +88,24 @@ class Guard:
                 await self._claims.withdraw(_key(digest), token)
         return left_s
 
+    async def stay(
+        self, digest: bytes, token: bytes, handle: Callable[[], Awaitable[Answer]]
+    ) -> Answer:
+        """Handle the submission; where that fails, its window ends."""
+        stands = False
+        try:
+            answer = await handle()
+            stands = answer.status < 400
+        except web.HTTPException as answered:  # a redirect is raised, and is no failure
+            stands = answered.status < 400
+            raise
+        finally:
+            if not stands:
+                await self.leave(digest, token)
+        return answer
+
     async def leave(self, digest: bytes, token: bytes) -> None:
-        """Close the window before its time. Where that fails, it ends by itself."""
+        """Close the window before its time. Where that is not possible, it ends by itself."""
         try:
             async with self._pool.acquire() as conn:
                 await submissions.give_back(conn, digest, token)
@@ -108,8 +133,8 @@ def once(
     request (merchant, operator); a handler that is told nobody names the `token` of its path, or
     says `client_address`, which makes requests from two addresses different.
 
-    Raises SentTwice to the caller of the second, and TypeError where the guard makes no sense: at
-    once without fields or a caller, when it is called on a GET.
+    Raises SentTwice to the caller of the second, and TypeError where the guard makes no sense:
+    where it is written without fields or a caller, and where it is called on a GET.
     """
 
     def guarded(
@@ -125,27 +150,13 @@ def once(
         async def run(
             request: web.Request, /, *args: Caller.args, **named: Caller.kwargs
         ) -> Answer:
-            if request.method in ("GET", "HEAD"):
-                raise TypeError("once() is for what changes something; a GET may be repeated")
-            same = await _same(request, fields, by)
-            address = request.remote if client_address else None
-            who = [str(each) for each in (*args, *named.values())]
-            digest = _digest(request, who, same, address)
-            token, guard = secrets.token_bytes(12), request.app[GUARD]
+            same = await _same(request, fields, by, client_address=client_address)
+            digest = _digest(request, [str(each) for each in (*args, *named.values())], same)
+            guard, token = request.app[GUARD], secrets.token_bytes(12)
             left_s = await guard.enter(digest, token, within_s)
             if left_s is not None:
-                raise _refusal(list(same), left_s, from_address=client_address)
-            stands = False
-            try:
-                answer = await handler(request, *args, **named)
-                stands = answer.status < 400
-            except web.HTTPException as answered:  # a redirect is raised, and is no failure
-                stands = answered.status < 400
-                raise
-            finally:
-                if not stands:
-                    await guard.leave(digest, token)
-            return answer
+                raise _refusal(same, left_s)
+            return await guard.stay(digest, token, lambda: handler(request, *args, **named))
 
         return run
 
@@ -153,29 +164,36 @@ def once(
 
 
 async def _same(
-    request: web.Request, fields: tuple[str, ...], by: Callable[[Submission], Fields] | None
+    request: web.Request,
+    fields: tuple[str, ...],
+    by: Callable[[Submission], Fields] | None,
+    *,
+    client_address: bool,
 ) -> Fields:
-    """Return what has to be equal, by name. A field that is not there is equal to none."""
+    """Return what has to be equal, by name. A field that is not there is equal to null."""
+    if request.method in ("GET", "HEAD"):
+        raise TypeError("once() is for what changes something; what only reads may be repeated")
     said = Submission(dict(request.match_info), await _body(request))
     named = {name: said.path.get(name, said.body.get(name)) for name in fields}
-    return named if by is None else {**named, **by(said)}
+    address = {"client_address": request.remote} if client_address else {}
+    return {**named, **(by(said) if by else {}), **address}
 
 
 async def _body(request: web.Request) -> Fields:
     """Return the body's members, none where it cannot be read: the handler says what is wrong."""
-    if request.content_type == _FORM:
-        form = await request.post()
-        return {name: form.getall(name) for name in form}
     try:
+        if request.content_type == _FORM:
+            form = await request.post()
+            return {name: form.getall(name) for name in form}
         return _json.decode(await request.read())
-    except (msgspec.DecodeError, RecursionError, RequestPayloadError, ConnectionError):
+    except _UNREADABLE:
         return {}
 
 
-def _digest(request: web.Request, who: list[str], same: Fields, address: str | None) -> bytes:
+def _digest(request: web.Request, who: list[str], same: Fields) -> bytes:
     resource = request.match_info.route.resource
     route = resource.canonical if resource is not None else request.path
-    what = [request.method, route, who, same, address]
+    what = [request.method, route, who, same]
     return sha256(msgspec.json.encode(what, order="deterministic")).digest()
 
 
@@ -183,13 +201,12 @@ def _key(digest: bytes) -> bytes:
     return b"payonce:submission:" + digest.hex().encode()
 
 
-def _refusal(fields: list[str], left_s: float, *, from_address: bool) -> SentTwice:
+def _refusal(same: Fields, left_s: float) -> SentTwice:
     DUPLICATES_PREVENTED.labels(kind="request").inc()
     wait_s = max(math.ceil(left_s), 1)
-    named = ", ".join(f"`{name}`" for name in fields)
-    where = " from the same address" if from_address else ""
+    named = ", ".join(f"`{name}`" for name in same)
     return SentTwice(
-        f"A request with the same {named} came{where} a moment ago. See what came of it before you "
-        f"repeat it; if you mean it twice, send it again in {wait_s} s.",
+        f"A request with the same {named} came a moment ago. See what came of it before you repeat "
+        f"it; if you mean it twice, send it again in {wait_s} s.",
         retry_after_s=wait_s,
     )

@@ -265,7 +265,7 @@ async def test_the_clients_address_makes_a_difference_where_that_is_said(counter
     await counter.submit(to="/address/tea")
     status, problem, _ = await counter.submit(to="/address/tea", caller="bob")
     assert status == 409
-    assert "from the same address" in str(problem["detail"])
+    assert "`what`, `client_address`" in str(problem["detail"])
     assert (await counter.submit(to="/address/tea", address="127.0.0.2"))[0] == 200
     await counter.submit({"note": "x"})
     assert (await counter.submit({"note": "x"}, address="127.0.0.2"))[0] == 409
@@ -314,9 +314,19 @@ async def test_a_redirect_that_is_raised_is_no_failure(counter: Counter) -> None
 
 async def test_a_body_that_cannot_be_read_is_left_to_the_handler(counter: Counter) -> None:
     counter.answer = refuse
+    form = "application/x-www-form-urlencoded; charset="
     async with aiohttp.ClientSession(headers={"Caller": "ann"}) as http:
-        for body in (b"{", b"[1]", b"\xff", b"[" * 60_000):
-            async with http.post(counter.url + "/guarded/tea", data=body) as got:
+        for kind, body in (
+            ("application/json", b"{"),
+            ("application/json", b"[1]"),
+            ("application/json", b"\xff"),
+            ("application/json", b"[" * 60_000),
+            (form + "utf-8", b"\xff"),
+            (form + "klingon", b"note=x"),
+        ):
+            headers = {"Content-Type": kind}
+            url = counter.url + "/guarded/tea"
+            async with http.post(url, data=body, headers=headers) as got:
                 assert (got.status, (await got.json())["field"]) == (422, "note")
 
 
