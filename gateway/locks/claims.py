@@ -90,8 +90,8 @@ class Claims:
         self._renew = Script(redis, "renew")
         self._hush = Script(redis, "hush")
         self._conclude = Script(redis, "conclude")
-        self._rests_until = 0.0
         self._submit = Script(redis, "submit")
+        self._rests_until = 0.0
 
     async def claim(self, order: OrderId, same: str) -> Claim:
         """Take the claim, or learn what is there instead of it."""
