@@ -83,7 +83,7 @@ class Blows:
     async def deal(self, calm: asyncio.Event) -> None:
         """Strike again and again until it is to be calm; then everything is up again."""
         for kind in _dealt(self._random, list(self.kinds)):
-            await asyncio.sleep(self._random.uniform(0.6, 1.8))
+            await asyncio.sleep(self._random.uniform(1.0, 2.4))
             if calm.is_set():
                 return
             await self.kinds[kind]()
@@ -150,15 +150,17 @@ class Lies:
         """Lie again and again, twice at a time, until it is to be calm; then be honest."""
         deck = _dealt(self._random, list(self.kinds))
         while not calm.is_set():
-            told = {kind: self.kinds[kind]() for kind in (next(deck), next(deck))}
-            first, second = told.values()
-            if first.keys() & second.keys():
-                told.popitem()  # a clock is not ahead and behind
-            await self._say({name: value for said in told.values() for name, value in said.items()})
+            kinds = [next(deck)]
+            said, also = self.kinds[kinds[0]](), next(deck)
+            more = self.kinds[also]()
+            if not said.keys() & more.keys():  # a clock is not ahead and behind
+                said |= more
+                kinds.append(also)
+            await self._say(said)
             await asyncio.sleep(self._random.uniform(0.8, 2.2))
-            await self._count(told)
+            await self._count(kinds)
             await self.be_honest()
-            await asyncio.sleep(self._random.uniform(0.1, 0.6))
+            await asyncio.sleep(self._random.uniform(0.2, 1.2))
 
     async def be_honest(self) -> None:
         await self._say({"reset": True})

@@ -40,7 +40,9 @@ _LAST_EXPIRING_S: Final = 50.0
 _LAST_BUYERS_S: Final = 90.0
 _LOOK_AGAIN_S: Final = 0.5
 _MOST_SHOWN: Final = 20
-_SURPLUS: Final = "SELECT count(*) FROM attempts WHERE state = 'surplus'"
+_MADE: Final = """
+    SELECT (SELECT count(*) FROM orders), count(*) FROM attempts WHERE state = 'surplus'
+"""
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -187,10 +189,10 @@ async def _strike_and_flow(run: Run, blows: Blows, lies: list[Lies], began: floa
 async def _load_is_enough(run: Run) -> bool:
     conn = await asyncpg.connect(run.place.database_url)
     try:
-        surplus = int(await conn.fetchval(_SURPLUS))
+        orders, surplus = await conn.fetchrow(_MADE) or (0, 0)
     finally:
         await conn.close()
-    return run.load.came >= run.plan.least_orders and surplus >= run.plan.least_surplus
+    return bool(orders >= run.plan.least_orders and surplus >= run.plan.least_surplus)
 
 
 async def _drain(run: Run) -> tuple[Evidence, list[Violation]]:
