@@ -2,166 +2,45 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from pathlib import Path
+from typing import TypeAlias
 
 import aiohttp
 import asyncpg
 import msgspec
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 from redis.asyncio import Redis
 
 from gateway.db import submissions
+from gateway.embedded import start_valkey
 from gateway.errors import InvalidRequest
 from gateway.locks.claims import Claims
-from gateway.locks.once import GUARD, Guard, Submission, once
+from gateway.locks.once import Guard, once
 from gateway.ports import free_port
-from gateway.settings import Settings
-from gateway.web.middleware import middlewares
 from tests.rig import until
-
-Answer: TypeAlias = tuple[int, dict[str, object], str | None]
-MANY: Final = 5
-LONG_S: Final = 3600.0
+from tests.web.counter import LONG_S, MANY, Counter, PatientClaims, standing
 
 
-class PatientClaims(Claims):
-    """Claims that a busy machine does not keep from Redis."""
-
-    async def _ask(
-        self,
-        call: Callable[[], Awaitable[object]],
-        deadline_s: float = 10.0,
-        *,
-        rests: bool = True,
-    ) -> object:
-        return await super()._ask(call, deadline_s, rests=rests)
-
-
-@dataclass
-class Counter:
-    """A shop's counter: a caller submits, and it is counted how often the handler ran."""
-
-    url: str
-    guard: Guard
-    redis: Redis
-    pool: "asyncpg.Pool[asyncpg.Record]"
-    runs: int = 0
-    open: asyncio.Event = field(default_factory=asyncio.Event)
-    answer: Callable[[], Awaitable[web.StreamResponse]] | None = None
-
-    async def submit(
-        self,
-        body: object = None,
-        *,
-        to: str = "/guarded/tea",
-        caller: str = "ann",
-        method: str = "POST",
-        address: str = "127.0.0.1",
-        form: dict[str, str] | None = None,
-    ) -> Answer:
-        connector = aiohttp.TCPConnector(local_addr=(address, 0))
-        headers = {"Caller": caller}
-        async with (
-            aiohttp.ClientSession(connector=connector, headers=headers) as http,
-            http.request(method, self.url + to, json=body, data=form) as got,
-        ):
-            said = await got.read()
-            decoded = msgspec.json.decode(said, type=dict[str, object]) if said else {}
-            return got.status, decoded, got.headers.get("Retry-After")
-
-    async def submit_together(self, to: str = "/guarded/tea") -> list[int]:
-        """Submit many equal requests, and hold each that runs until the rest are answered."""
-        self.open.clear()
-        sent = [asyncio.create_task(self.submit({"note": "x"}, to=to)) for _ in range(MANY)]
-
-        def all_have_met() -> bool:
-            return self.runs + sum(task.done() for task in sent) >= MANY
-
-        await until(all_have_met)
-        self.open.set()
-        return sorted(status for status, _, _ in await asyncio.gather(*sent))
-
-    async def end_windows(self) -> None:
-        """Let the time of every window pass, in Redis and in PostgreSQL."""
-        await self.redis.flushdb()
-        await self.pool.execute("UPDATE submissions SET ends_at = now()")
-
-
-def counter_app(counter: Counter) -> web.Application:
-    """The same handler behind different guards, and behind none."""
-
-    async def handle(request: web.Request, _caller: str) -> web.StreamResponse:
-        counter.runs += 1
-        await counter.open.wait()
-        return await counter.answer() if counter.answer else web.Response()
-
-    async def handle_unknown(request: web.Request) -> web.StreamResponse:
-        return await handle(request, "")
-
-    def lines(said: Submission) -> dict[str, object]:
-        items = said.body["items"]
-        assert isinstance(items, list)
-        return {"items": sorted(str(each) for each in items)}
-
-    def told(
-        handler: Callable[[web.Request, str], Awaitable[web.StreamResponse]],
-    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        async def tell(request: web.Request) -> web.StreamResponse:
-            return await handler(request, request.headers["Caller"])
-
-        return tell
-
-    app = web.Application(middlewares=middlewares(Settings()))
-    app[GUARD] = counter.guard
-    guards = {
-        "guarded": once("what", "note", within_s=LONG_S),
-        "short": once("what", "note", within_s=0.2),
-        "by": once("what", by=lines, within_s=LONG_S),
-    }
-    app.router.add_route("*", "/bare/{what}", told(handle))
-    for name, guard in guards.items():
-        app.router.add_route("*", f"/{name}/{{what}}", told(guard(handle)))
-    by_address = once("what", client_address=True, within_s=LONG_S)
-    app.router.add_post("/address/{what}", by_address(handle_unknown))
-    app.router.add_post("/pay/{token}", once("token", within_s=LONG_S)(handle_unknown))
-    return app
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 
 @pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    async with Redis.from_url(redis_url) as redis:
-        yield redis
-
-
-@pytest.fixture
-async def no_redis() -> AsyncIterator[Redis]:
-    async with Redis.from_url(f"redis://127.0.0.1:{free_port()}/0") as redis:
-        yield redis
-
-
-@pytest.fixture
-async def counter(pool: "asyncpg.Pool[asyncpg.Record]", redis: Redis) -> AsyncIterator[Counter]:
+async def counter(pool: Pool, redis_url: str) -> AsyncIterator[Counter]:
     """A counter whose handler does not wait."""
-    counter = Counter("", Guard(PatientClaims(redis), pool), redis, pool)
-    counter.open.set()
-    async with TestServer(counter_app(counter)) as server:
-        counter.url = str(server.make_url("")).rstrip("/")
-        yield counter
+    async with (
+        Redis.from_url(redis_url) as redis,
+        standing(PatientClaims(redis), redis, pool) as it,
+    ):
+        yield it
 
 
 @pytest.fixture
-async def blind_counter(
-    pool: "asyncpg.Pool[asyncpg.Record]", no_redis: Redis
-) -> AsyncIterator[Counter]:
+async def blind_counter(pool: Pool) -> AsyncIterator[Counter]:
     """A counter whose Redis is away."""
-    counter = Counter("", Guard(Claims(no_redis), pool), no_redis, pool)
-    counter.open.set()
-    async with TestServer(counter_app(counter)) as server:
-        counter.url = str(server.make_url("")).rstrip("/")
-        yield counter
+    nowhere = f"redis://127.0.0.1:{free_port()}/0"
+    async with Redis.from_url(nowhere) as redis, standing(Claims(redis), redis, pool) as it:
+        yield it
 
 
 def without_postgresql(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,6 +218,24 @@ async def test_with_redis_flushed_in_mid_window_the_second_is_refused_all_the_sa
     assert await counter.redis.keys() == []  # what was refused opens no window of its own
     await counter.pool.execute("UPDATE submissions SET ends_at = now()")
     assert (await counter.submit({"note": "x"}))[0] == 200
+
+
+async def test_with_redis_stopped_in_mid_window_the_second_is_refused_all_the_same(
+    counter: Counter, tmp_path: Path
+) -> None:
+    valkey = await start_valkey(tmp_path)
+    async with Redis.from_url(valkey.url) as redis:
+        guard = Guard(PatientClaims(redis), counter.pool)
+        try:
+            assert await guard.enter(b"digest", b"first", LONG_S) is None
+            assert len(await redis.keys()) == 1
+        finally:
+            await valkey.stop()
+        left_s = await guard.enter(b"digest", b"second", LONG_S)
+        assert left_s is not None
+        assert 0 < left_s <= LONG_S
+        await guard.leave(b"digest", b"first")
+        assert await guard.enter(b"digest", b"third", LONG_S) is None
 
 
 async def test_after_the_window_the_same_is_let_in(counter: Counter) -> None:
