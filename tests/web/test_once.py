@@ -21,7 +21,6 @@ from gateway.ports import free_port
 from tests.rig import until
 from tests.web.counter import LONG_S, MANY, Counter, PatientClaims, standing
 
-
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 
