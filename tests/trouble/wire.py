@@ -17,6 +17,8 @@ from gateway.ports import free_port
 
 _READY: Final = b"Z"  # the server has finished, and what it did outside a transaction is committed
 
+_STANDBY: Final = b"in_hot_standby\0on\0"
+
 
 class When(StrEnum):
     BEFORE = "before it is executed"
@@ -36,6 +38,7 @@ class Wire:
         self.url = parts._replace(netloc=ours, query="sslmode=disable").geturl()
         self.lost = 0  # how many answers
         self.refuses: bytes | None = None  # the SQLSTATE that new connections are refused with
+        self.is_standby = False  # what new connections are told
         self._ends: list[asyncio.StreamWriter] = []
         self._server: asyncio.Server | None = None
         self._doomed: tuple[str, When] | None = None
@@ -111,7 +114,9 @@ class _Connection:
     async def down(self, server: asyncio.StreamReader) -> None:
         """Pass on what the server says, until the answer that is to be lost."""
         with suppress(ConnectionError, asyncio.IncompleteReadError):
-            async for kind, body in _messages(server):
+            async for kind, said in _messages(server):
+                is_primary = (kind, said) == (b"S", b"in_hot_standby\0off\0")
+                body = _STANDBY if is_primary and self._wire.is_standby else said
                 if self._ends_when_ready:
                     if kind == _READY:
                         self._hang_up()
