@@ -25,18 +25,26 @@ async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
     """Cancel the tasks until they have ended, and log those that failed meanwhile.
 
     Once is not always enough: where a cancellation meets an answer, what waits for the answer may
-    take it and go on (asyncio.wait_for does, before Python 3.12).
+    take it and go on (asyncio.wait_for does, before Python 3.12). Who is cancelled while they wait
+    here goes when the tasks have ended, and not before: nobody else would end them.
     """
     waiting = set(tasks)
     ended: set[asyncio.Task[None]] = set()
+    cancelled: asyncio.CancelledError | None = None
     while waiting:
         for task in waiting:
             task.cancel()
-        now, waiting = await asyncio.wait(waiting, timeout=_CANCEL_AGAIN_S)
-        ended |= now
+        try:
+            now, waiting = await asyncio.wait(waiting, timeout=_CANCEL_AGAIN_S)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        else:
+            ended |= now
     for task in ended:
         if not task.cancelled() and (error := task.exception()) is not None:
             tell("task_failed", error)
+    if cancelled is not None:
+        raise cancelled
 
 
 class Crew:

@@ -21,11 +21,12 @@ POSITION: Final = "{payonce:events}:position"
 
 class RedisStream:
     def __init__(self, url: str, kept: int) -> None:
-        """Append to the stream at `url`, which keeps about the `kept` newest events."""
+        """Append to the stream at `url`, which keeps about the `kept` newest events.
+
+        Whoever calls sets the time for it; nothing is tried twice here.
+        """
         self._kept = kept
-        self._redis = Redis.from_url(
-            url, socket_connect_timeout=1, socket_timeout=2, retry=Retry(NoBackoff(), 0)
-        )
+        self._redis = Redis.from_url(url, retry=Retry(NoBackoff(), 0))
 
     async def ends_at(self, published: int) -> int:
         """Return after which position events are wanted; never later than after `published`."""

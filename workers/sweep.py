@@ -9,6 +9,7 @@ is more, and rests a jittered while when there is not, so that many processes do
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Final
 
 import msgspec
@@ -51,13 +52,11 @@ async def keep_sweeping(desk: Desk) -> None:
     )
     loops = [asyncio.create_task(_keep(name, pause_s, step)) for name, pause_s, step in steps]
     loops.append(asyncio.create_task(keep_publishing(desk.pool, queue, numbered, every_s)))
-    try:
+    async with AsyncExitStack() as stack:  # each ends, whatever befalls the ending of another
+        for close in (queue.close, askers.end, closers.end, senders.end):
+            stack.push_async_callback(close)
+        stack.push_async_callback(end, loops)
         await asyncio.gather(*loops)
-    finally:
-        await end(loops)
-        for crew in (askers, closers, senders):
-            await crew.end()
-        await queue.close()
 
 
 def _taken_by(crew: Crew) -> int:

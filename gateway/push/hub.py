@@ -1,4 +1,5 @@
-"""The hub: who watches which order, and the one Redis subscription of a process that wakes them.
+"""The hub: who watches which order, and the one Redis subscription of a process that wakes them,
+and the feeds.
 
 A wake carries no news. Whoever is woken reads the truth from PostgreSQL again, so a message that is
 lost, repeated or reordered is harmless, and all watchers of one order share one read. Redis makes
@@ -23,8 +24,9 @@ from gateway.db import orders, watched
 from gateway.db.orders import Reading
 from gateway.errors import NotFound
 from gateway.ids import OrderId
-from gateway.locks.claims import ORDERS_CHANNEL
+from gateway.locks.claims import LOG_CHANNEL, ORDERS_CHANNEL
 from gateway.outages import tell
+from gateway.push.feeds import Feeds
 from gateway.push.sockets import Sockets
 from gateway.telemetry import log
 from gateway.together import end
@@ -106,6 +108,7 @@ class Hub:
         self.stopping = False
         self.pace = pace
         self.sockets = Sockets(pace.ping_s)
+        self.feeds = Feeds()
         self._redis_url = redis_url
         self._pool = pool
         self._watches: dict[OrderId, set[Watch]] = {}
@@ -137,6 +140,7 @@ class Hub:
         for watches in self._watches.values():
             for watch in watches:
                 watch.wake()
+        self.feeds.wake_all()
 
     @contextmanager
     def watch(self, order_id: OrderId) -> Iterator[Watch]:
@@ -221,7 +225,7 @@ class Hub:
             ) as redis,
             redis.pubsub() as subscription,
         ):
-            await subscription.subscribe(ORDERS_CHANNEL)
+            await subscription.subscribe(ORDERS_CHANNEL, LOG_CHANNEL)
             asked = False
             while True:
                 message = await subscription.get_message(timeout=self.pace.silence_s)
@@ -234,15 +238,19 @@ class Hub:
                     # It also comes after a reconnection that the client made by itself.
                     self._set_live(True)
                 elif message["type"] == "message":
-                    self._hear(message["data"])
+                    self._hear(message["channel"], message["data"])
 
-    def _hear(self, text: bytes) -> None:
+    def _hear(self, channel: bytes, text: bytes) -> None:
+        if channel == LOG_CHANNEL:
+            self.feeds.wake(text.decode(errors="replace").split(" "))
+            return
         order_id, _, version = text.decode(errors="replace").partition(" ")
         self._wake(OrderId(order_id), int(version) if version.isdecimal() else None)
 
     def _set_live(self, live: bool) -> None:
         self.live = live
         self._look_now.set()
+        self.feeds.wake_all()
 
     async def _keep_looking(self) -> None:
         while True:

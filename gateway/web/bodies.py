@@ -308,3 +308,7 @@ class RefundsQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 class EventsQuery(Struct, frozen=True, forbid_unknown_fields=True):
     after: _After | None = None
     limit: _Limit = 100
+
+
+class FeedQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    after: _After | None = None

@@ -6,8 +6,9 @@ nothing falls between the two, and neither sends an older version after a newer 
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 from aiohttp import WSCloseCode, web
@@ -28,6 +29,8 @@ from gateway.web.wire import Shape
 MOST_WATCHERS: Final = 32
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{32}")
 _WAIT: Final = Shape(WaitQuery)
+
+Speak: TypeAlias = Callable[[OpenSocket], Awaitable[None]]
 
 
 async def status(request: web.Request) -> web.Response:
@@ -52,14 +55,24 @@ async def ws(request: web.Request) -> web.WebSocketResponse:
     check_same_origin(request)
     desk, hub = request.app[DESK], request.app[HUB]
     order_id = await _order_to_watch(request, hub)
+    with hub.watch(order_id) as watch:
+        return await converse(request, hub, lambda socket: _keep_telling(desk, hub, watch, socket))
+
+
+async def converse(request: web.Request, hub: Hub, speak: Speak) -> web.WebSocketResponse:
+    """Upgrade to a WebSocket, speak, and hear the other side out, until one of the two ends."""
     response = web.WebSocketResponse(
         autoping=False, compress=False, max_msg_size=MAX_FRAME_BYTES, writer_limit=0, timeout=5.0
     )
-    with hub.watch(order_id) as watch:
-        await response.prepare(request)
-        if request.transport is not None:
-            with hub.sockets.opened(response, request.transport) as socket:
-                await _converse(desk, hub, watch, socket)
+    await response.prepare(request)
+    if request.transport is not None:
+        with hub.sockets.opened(response, request.transport) as socket:
+            speaking = asyncio.create_task(_speak(socket, speak))
+            try:
+                await socket.hear_out()
+            finally:
+                speaking.cancel()
+                await asyncio.wait([speaking])
     return response
 
 
@@ -97,30 +110,23 @@ async def _order_to_watch(request: web.Request, hub: Hub) -> OrderId:
     return order_id
 
 
-async def _converse(desk: Desk, hub: Hub, watch: Watch, socket: OpenSocket) -> None:
-    """Speak, and hear the other side out, until one of the two ends."""
-    speaking = asyncio.create_task(_speak(desk, hub, watch, socket))
+async def _speak(socket: OpenSocket, speak: Speak) -> None:
+    """Speak to the end. Whoever cannot be told comes back for what there is then."""
     try:
-        await socket.hear_out()
-    finally:
-        speaking.cancel()
-        await asyncio.wait([speaking])
-
-
-async def _speak(desk: Desk, hub: Hub, watch: Watch, socket: OpenSocket) -> None:
-    """Send the snapshot now and whenever it is newer. Whoever cannot be told comes back for it."""
-    sent = 0
-    try:
-        while True:
-            sent = await _tell(desk, hub, watch, socket, sent)
-            if not await watch.changed():
-                socket.leave(WSCloseCode.GOING_AWAY)
-                return
+        await speak(socket)
+        socket.leave(WSCloseCode.GOING_AWAY)
     except (TimeoutError, ConnectionError):
         socket.transport.abort()  # a close would wait behind what the reader does not take
     except Exception as error:  # noqa: BLE001 - problem_of logs what nobody expected
         problem_of(error)
         socket.leave(WSCloseCode.TRY_AGAIN_LATER)
+
+
+async def _keep_telling(desk: Desk, hub: Hub, watch: Watch, socket: OpenSocket) -> None:
+    """Send the snapshot now and whenever it is newer, until the process stops."""
+    sent = await _tell(desk, hub, watch, socket, 0)
+    while await watch.changed():
+        sent = await _tell(desk, hub, watch, socket, sent)
 
 
 async def _tell(desk: Desk, hub: Hub, watch: Watch, socket: OpenSocket, sent: int) -> int:

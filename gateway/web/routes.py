@@ -26,7 +26,6 @@ from gateway.web import (
     callbacks,
     checkout,
     docs,
-    events,
     health,
     openapi,
     orders,
@@ -35,7 +34,6 @@ from gateway.web import (
 from gateway.web.auth import KEY_RING, KeyRing, merchant_of, operator_of
 from gateway.web.bodies import (
     ApplyBody,
-    EventsQuery,
     NewOrderBody,
     NothingBody,
     OrdersQuery,
@@ -52,9 +50,10 @@ from gateway.web.calls import (
     Operator,
     Route,
 )
+from gateway.web.event_routes import EVENTS
 from gateway.web.idempotency import call_once
 from gateway.web.refund_routes import REFUNDS
-from gateway.web.replies import Alive, EventPage, OrderPage, Readiness, Redelivery, Timeline
+from gateway.web.replies import Alive, OrderPage, Readiness, Timeline
 from gateway.web.wire import send
 
 _PAYING: Final[tuple[type[Problem], ...]] = (
@@ -174,33 +173,6 @@ ATTEMPTS: Final = (
         summary="Read an attempt",
         answers={200: Answer("The attempt.", AttemptObject)},
         problems=(NotFound,),
-    ),
-)
-
-EVENTS: Final = (
-    Route(
-        name="readEvents",
-        method="GET",
-        path="/v1/events",
-        call=Merchant(events.page),
-        tag="Events",
-        summary="Page through what happened",
-        detail="The same events as the webhooks, in the order of their commits and without gaps: "
-        "keep the id of the last one that you handled, and ask for those `after` it.",
-        query=EventsQuery,
-        answers={200: Answer("One page of events.", EventPage)},
-        problems=(NotFound, InvalidRequest),
-    ),
-    Route(
-        name="redeliverEvent",
-        method="POST",
-        path="/v1/events/{event}/redeliver",
-        call=MerchantOnce(events.redeliver),
-        tag="Events",
-        summary="Have a webhook sent again",
-        body=NothingBody,
-        answers={202: Answer("The webhook is due again.", Redelivery)},
-        problems=(NotFound, InvalidRequest),
     ),
 )
 
