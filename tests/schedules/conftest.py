@@ -54,18 +54,25 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("schedules")
     write = terminalreporter.write_line
     most = max(len(tally.schedules) for tallies in counts.values() for tally in tallies)
-    write(_row("preemptions:", *range(most), "crashes", "total"))
+    write(_row("preemptions:", *range(most), "left", "crashes", "left", "total"))
     for name, tallies in counts.items():
         by_preemptions = [
             sum(column) for column in zip(*(t.schedules for t in tallies), strict=True)
         ]
-        crashes, in_all = sum(t.crashes for t in tallies), sum(t.total for t in tallies)
-        write(_row(name, *by_preemptions, crashes, in_all))
+        write(
+            _row(
+                name,
+                *by_preemptions,
+                sum(t.schedules_left for t in tallies),
+                sum(t.crashes for t in tallies),
+                sum(t.crashes_left for t in tallies),
+                sum(t.total for t in tallies),
+            )
+        )
     run = sum(tally.total for tallies in counts.values() for tally in tallies)
-    left = sum(tally.left for tallies in counts.values() for tally in tallies)
-    more = f"; at least {left} more with SCHEDULES=all" if left else ", which is all of them"
-    write(f"{run} schedules{more}")
+    is_all = not any(t.schedules_left or t.crashes_left for each in counts.values() for t in each)
+    write(f"{run} runs, which is {'all of them' if is_all else 'a sample: SCHEDULES=all for all'}")
 
 
 def _row(name: str, *cells: int | str) -> str:
-    return f"{name:<30}" + "".join(f"{cell:>9}" for cell in cells)
+    return f"{name:<34}" + "".join(f"{cell:>8}" for cell in cells)

@@ -9,6 +9,7 @@ of concurrency show with two of them, and the number of schedules stays finite e
 import heapq
 import random
 from collections.abc import Awaitable, Callable, Coroutine
+from typing import Final
 
 from msgspec import Struct
 
@@ -22,7 +23,7 @@ from tests.schedules.judging import (
 from tests.schedules.ledger import Lost
 from tests.schedules.scheduler import Diverged, Path, Scheduler, Taken
 from tests.schedules.stage import Stage
-from tests.schedules.traces import Trace
+from tests.schedules.traces import Past
 
 Flows = dict[str, Coroutine[object, object, object]]
 
@@ -39,6 +40,17 @@ class Conditions(Struct, frozen=True):
         if self.lost is not Lost.NONE:
             said.append(self.lost)
         return "-".join(said) or "plain"
+
+
+PLAIN: Final = Conditions()
+AWAY: Final = Conditions(redis=False)
+STUCK: Final = Conditions(unclosable=True)
+STUCK_AWAY: Final = Conditions(unclosable=True, redis=False)
+UNHEARD: Final = Conditions(lost=Lost.BEFORE)
+UNHEARD_AWAY: Final = Conditions(lost=Lost.BEFORE, redis=False)
+UNANSWERED: Final = Conditions(lost=Lost.AFTER)
+UNANSWERED_AWAY: Final = Conditions(lost=Lost.AFTER, redis=False)
+UNANSWERED_STUCK: Final = Conditions(lost=Lost.AFTER, unclosable=True)
 
 
 class Scene(Struct, frozen=True):
@@ -72,11 +84,14 @@ def told(taken: list[Taken]) -> list[str]:
 
 
 class Tally(Struct):
-    """How many were run: schedules by their preemptions, and crashes; `left`: not run."""
+    """How many were run: schedules by their preemptions, and crashes; and how many that are known
+    of were not.
+    """
 
     schedules: list[int]
     crashes: int = 0
-    left: int = 0
+    schedules_left: int = 0
+    crashes_left: int = 0
 
     @property
     def total(self) -> int:
@@ -126,7 +141,8 @@ async def _run(stage: Stage, scene: Scene, path: Path) -> Scheduler:
 class Explorer:
     """Runs the schedules of a scene, those with the fewest surprises (preemptions, a crash) first.
 
-    Of schedules that differ only in the order of steps that share nothing, one is run.
+    A crash is tried before every step of every schedule. Of schedules that differ only in the order
+    of steps that share nothing, one is run; of crashes, one of those that leave the same behind.
     """
 
     def __init__(self, stage: Stage, scene: Scene, preemptions: int) -> None:
@@ -149,7 +165,9 @@ class Explorer:
             else:
                 self.tally.schedules[preemptions] += 1
                 self._branch(path, preemptions, taken)
-        self.tally.left = len(self._todo)
+        crashes = sum(path.crash_after is not None for *_, path in self._todo)
+        self.tally.crashes_left = crashes
+        self.tally.schedules_left = len(self._todo) - crashes
         return self.tally
 
     def _add(self, path: Path, preemptions: int) -> None:
@@ -160,26 +178,26 @@ class Explorer:
     def _branch(self, path: Path, preemptions: int, taken: list[Taken]) -> None:
         """Add what leaves this schedule after the end of `path`: other choices, and crashes."""
         names = tuple(each.name for each in taken)
-        trace = Trace()
+        past = Past()
         for at, each in enumerate(taken):
             if at >= len(path.names):
-                self._add_crashes(trace, names[:at], each, preemptions)
+                self._add_crashes(past, names[:at], each, preemptions)
                 for other, step in each.others:
                     cost = preemptions + (each.goes_on != "")
-                    is_new = self._is_new((trace.then(other, step).key, other), cost)
+                    is_new = self._is_new((past.whole.then(other, step).key, other), cost)
                     if cost <= self._most and is_new:
                         self._add(Path((*names[:at], other)), cost)
-            trace = trace.then(each.name, each.step)
-            if at >= len(path.names) and not self._is_new((trace.key, each.name), preemptions):
+            past.then(each.name, each.step)
+            if at >= len(path.names) and not self._is_new((past.whole.key, each.name), preemptions):
                 break  # from here on we have been
 
     def _add_crashes(
-        self, trace: Trace, names: tuple[str, ...], following: Taken, preemptions: int
+        self, past: Past, names: tuple[str, ...], following: Taken, preemptions: int
     ) -> None:
         """Everything dies; or only the process that was to go on, and the others live."""
         victims = ["", following.name.partition("'")[0]] if following.others else [""]
         for dies in victims:
-            if self._is_new((trace.key, "crash", dies), 0):
+            if self._is_new((past.without_last_reads_of(dies).key, "crash", dies), 0):
                 self._add(Path(names, len(names), dies), preemptions)
 
     def _is_new(self, place: object, preemptions: int) -> bool:

@@ -5,10 +5,12 @@ much.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-import asyncpg
+import msgspec
+from msgspec import Struct
 
 from gateway.errors import (
     ApplyInProgress,
@@ -16,22 +18,86 @@ from gateway.errors import (
     ChannelRefusal,
     OrderAlreadyPaid,
     OrderClosed,
+    RefundConflict,
+    RefundExceedsCaptured,
 )
 from gateway.ids import number_of
-from gateway.model import Attempt, AttemptState, Order, OrderState
+from gateway.model import (
+    Attempt,
+    AttemptState,
+    Order,
+    OrderState,
+    RefundReason,
+    RefundState,
+)
+from tests.schedules.ledger import Ledger
 from tests.schedules.scheduler import Scheduler
 from tests.schedules.stage import H5, NATIVE, Stage
 
 # How a flow may end without what it wanted: told to the caller, and nothing half-done.
-ALLOWED: Final = (ApplyInProgress, ChannelDown, ChannelRefusal, OrderAlreadyPaid, OrderClosed)
+ALLOWED: Final = (
+    ApplyInProgress,
+    ChannelDown,
+    ChannelRefusal,
+    OrderAlreadyPaid,
+    OrderClosed,
+    RefundConflict,
+    RefundExceedsCaptured,
+)
 
-_STORY: Final = """
-    SELECT noun, noun_id, from_state, to_state, at FROM journal WHERE order_id = $1 ORDER BY id
+_RECORDS: Final = """
+    SELECT json_build_object(
+        'journal', (SELECT coalesce(json_agg(j ORDER BY j.id), '[]') FROM journal j
+            WHERE j.order_id = $1),
+        'refunds', (SELECT coalesce(json_agg(r ORDER BY r.id), '[]') FROM refunds r
+            WHERE r.order_id = $1),
+        'events', (SELECT coalesce(json_agg(e ORDER BY e.id), '[]') FROM (
+            SELECT id, type, deliver_at IS NOT NULL AS due FROM events WHERE order_id = $1) e)
+    )
 """
-_REFUNDED: Final = "SELECT attempt_id FROM refunds WHERE order_id = $1"
-_UNDELIVERED: Final = """
-    SELECT type FROM events WHERE order_id = $1 AND delivered_at IS NULL AND deliver_at IS NULL
-"""
+# What the order service is told of; that a refund is held, only where it waits for a person.
+_TOLD: Final = {
+    ("order", "paid"): "order.paid",
+    ("order", "closed"): "order.closed",
+    ("attempt", "surplus"): "attempt.surplus",
+    ("refund", "done"): "refund.done",
+    ("refund", "failed"): "refund.failed",
+    ("refund", "rejected"): "refund.rejected",
+}
+
+
+class Moved(Struct, frozen=True):
+    """A line of the journal."""
+
+    noun: str
+    noun_id: str
+    from_state: str
+    to_state: str
+    at: datetime
+
+
+class Owed(Struct, frozen=True):
+    """A refund as it ended."""
+
+    id: str
+    attempt_id: str
+    reason: RefundReason
+    number: str
+    amount: int
+    state: RefundState
+
+
+class Told(Struct, frozen=True):
+    type: str
+    due: bool
+
+
+class Records(Struct, frozen=True):
+    """What is written of an order beside its attempts."""
+
+    journal: list[Moved]
+    refunds: list[Owed]
+    events: list[Told]
 
 
 def faults_of_the_moment(order: Order) -> list[str]:
@@ -98,10 +164,15 @@ def faults_of_the_losers(stage: Stage, order: Order) -> list[str]:
 
 
 async def faults_of_the_end(stage: Stage, scheduler: Scheduler) -> list[str]:
-    """When the sweeps have nothing left to do, long after: all money recorded, nothing stuck."""
+    """When the sweeps have nothing left to do, long after: all money recorded and given back where
+    it is owed, nothing stuck.
+    """
     order = await stage.read()
-    faults = faults_of_the_moment(order)
+    text = await stage.pool.fetchval(_RECORDS, order.id)
+    records = msgspec.json.decode(text, type=Records)
+    faults = [*stage.ledger.faults, *faults_of_the_moment(order)]
     faults += _faults_of_the_money(stage, order.attempts)
+    faults += faults_of_the_refunds(stage.ledger, order, records.refunds)
     faults += [
         f"attempt {attempt.number} is still {attempt.state}"
         for attempt in order.attempts
@@ -109,17 +180,10 @@ async def faults_of_the_end(stage: Stage, scheduler: Scheduler) -> list[str]:
     ]
     if order.state is OrderState.OPEN:
         faults.append("the order has expired and is still open")
-    async with stage.pool.acquire() as conn:
-        refunded = Counter(row[0] for row in await conn.fetch(_REFUNDED, order.id))
-        owed = Counter(a.id for a in order.attempts if a.state is AttemptState.SURPLUS)
-        if refunded != owed:
-            faults.append(f"{len(owed)} surplus attempts have {refunded.total()} refunds")
-        lost = await conn.fetch(_UNDELIVERED, order.id)
-        faults += [f"{row[0]} is neither delivered nor due" for row in lost]
-        story = await conn.fetch(_STORY, order.id)
-    faults += _faults_of_the_journal(order, story)
-    paid_at = next((row[4] for row in story if row[0] == "order" and row[3] == "paid"), None)
-    return faults + _faults_of_the_answers(stage, scheduler, paid_at)
+    faults += _faults_of_the_journal(order, records)
+    faults += _faults_of_the_events(records)
+    paid = (each.at for each in records.journal if (each.noun, each.to_state) == ("order", "paid"))
+    return faults + _faults_of_the_answers(stage, scheduler, next(paid, None))
 
 
 def _faults_of_the_money(stage: Stage, attempts: tuple[Attempt, ...]) -> list[str]:
@@ -130,16 +194,73 @@ def _faults_of_the_money(stage: Stage, attempts: tuple[Attempt, ...]) -> list[st
     return [f"the channel took {sorted(taken)}, and {sorted(recorded)} is recorded"]
 
 
-def _faults_of_the_journal(order: Order, story: list[asyncpg.Record]) -> list[str]:
+def _faults_of_the_journal(order: Order, records: Records) -> list[str]:
     """Each noun's moves are one chain from its birth to where it stands."""
     stands: dict[str, str] = {}
-    for noun, noun_id, before, after, _at in story:
-        if stands.get(noun_id, "none") != before:
-            return [f"the journal of {noun} {noun_id} has a gap before {before} -> {after}"]
-        stands[noun_id] = after
-    now = {order.id: order.state.value} | {a.id: a.state.value for a in order.attempts}
+    for move in records.journal:
+        if stands.get(move.noun_id, "none") != move.from_state:
+            return [f"the journal of {move.noun} {move.noun_id} has a gap before {move.to_state}"]
+        stands[move.noun_id] = move.to_state
+    now: dict[str, str] = {order.id: order.state}
+    now |= {attempt.id: attempt.state for attempt in order.attempts}
+    now |= {refund.id: refund.state for refund in records.refunds}
     return [
         f"{noun_id} is {state}, and its journal ends with {stands.get(noun_id)}"
         for noun_id, state in now.items()
         if stands.get(noun_id) != state
     ]
+
+
+def _faults_of_the_events(records: Records) -> list[str]:
+    """One event for each move that is told of, and each waits to be delivered."""
+    moves = ((move.noun, move.to_state) for move in records.journal)
+    happened = Counter(_TOLD[move] for move in moves if move in _TOLD)
+    told = Counter(event.type for event in records.events if event.type != "refund.held")
+    faults = [f"{event.type} is not due" for event in records.events if not event.due]
+    if told != happened:
+        faults.append(f"told are {sorted(told.elements())}, not {sorted(happened.elements())}")
+    return faults
+
+
+def faults_of_the_refunds(ledger: Ledger, order: Order, refunds: Sequence[Owed]) -> list[str]:
+    """Each surplus payment is back once, the winner only as far as the merchant asked, and the
+    records say what the ledger says.
+    """
+    faults = []
+    owed = Counter(a.id for a in order.attempts if a.state is AttemptState.SURPLUS)
+    surplus = [each for each in refunds if each.reason is RefundReason.SURPLUS]
+    if Counter(each.attempt_id for each in surplus) != owed:
+        faults.append(f"{owed.total()} surplus attempts have {len(surplus)} refunds")
+    merchants = [each for each in refunds if each.reason is RefundReason.MERCHANT]
+    given = sum(each.amount for each in merchants if each.state is RefundState.DONE)
+    if given != order.amount_refunded or given > order.amount:
+        faults.append(f"merchants' refunds are {given}, and the order says {order.amount_refunded}")
+    done = Counter((each.number, each.amount) for each in refunds if each.state is RefundState.DONE)
+    back = Counter(
+        (known.number, known.money.amount)
+        for known in ledger.refunds.values()
+        if known.state is RefundState.DONE
+    )
+    if done != back:
+        faults.append(f"the channel gave back {sorted(back)}, and {sorted(done)} is recorded")
+    faults += [
+        f"refund {each.number} is still {each.state}"
+        for each in refunds
+        if each.state not in (RefundState.DONE, RefundState.REJECTED)
+    ]
+    for attempt in order.attempts:
+        if attempt.state.holds_money:
+            faults += _faults_of_a_payment(ledger, attempt, refunds)
+    return faults
+
+
+def _faults_of_a_payment(ledger: Ledger, attempt: Attempt, refunds: Sequence[Owed]) -> list[str]:
+    given = ledger.given_back(attempt.number)
+    kept = [
+        each.amount
+        for each in refunds
+        if each.attempt_id == attempt.id and each.state is not RefundState.REJECTED
+    ]
+    if given == sum(kept):
+        return []
+    return [f"of the {attempt.state} payment {attempt.number} {given} went back, not {sum(kept)}"]

@@ -2,8 +2,19 @@
 
 from typing import Final
 
-from tests.schedules.exploring import Conditions, Flows, Scene
-from tests.schedules.ledger import Lost
+from tests.schedules import refund_scenes
+from tests.schedules.exploring import (
+    AWAY,
+    PLAIN,
+    STUCK,
+    STUCK_AWAY,
+    UNANSWERED,
+    UNANSWERED_AWAY,
+    UNANSWERED_STUCK,
+    UNHEARD,
+    Flows,
+    Scene,
+)
 from tests.schedules.stage import H5, NATIVE, Stage
 
 
@@ -109,15 +120,6 @@ async def callback_and_news_of_another(stage: Stage) -> Flows:
     }
 
 
-PLAIN: Final = Conditions()
-AWAY: Final = Conditions(redis=False)
-STUCK: Final = Conditions(unclosable=True)
-STUCK_AWAY: Final = Conditions(unclosable=True, redis=False)
-UNHEARD: Final = Conditions(lost=Lost.BEFORE)
-UNANSWERED: Final = Conditions(lost=Lost.AFTER)
-UNANSWERED_AWAY: Final = Conditions(lost=Lost.AFTER, redis=False)
-UNANSWERED_STUCK: Final = Conditions(lost=Lost.AFTER, unclosable=True)
-
 # Each flow under the conditions that make a difference to it.
 SCENES: Final = [
     Scene(flows, conditions)
@@ -143,4 +145,4 @@ SCENES: Final = [
         (two_applies_and_callback, (PLAIN, AWAY, STUCK, UNANSWERED_STUCK)),
     )
     for conditions in several
-]
+] + refund_scenes.SCENES

@@ -116,6 +116,7 @@ class Scheduler:
         self.flows: list[Flow] = []
         self.news = 0  # how often something was done that a rival may wait for
         self.hours = 0  # how often nobody could go on, so that time passed
+        self.in_transaction = False  # a flow holds the row lock that transactions begin with
         self._running = 0
         self._still = asyncio.Event()
         self._dead: set[str] = set()

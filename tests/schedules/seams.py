@@ -23,7 +23,7 @@ import gateway.db
 from gateway import ids
 from gateway.ids import OrderId
 from gateway.locks.claims import Claims
-from gateway.payments import applying, calling, closing
+from gateway.payments import applying, calling, closing, refunding
 from gateway.payments.desk import Errands
 from tests.schedules.scheduler import current, step
 
@@ -54,6 +54,22 @@ class SteppedConnection:
     async def execute(self, sql: str, *args: object) -> str:
         await step(_name_of(sql))
         return await self._real.execute(sql, *args)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """Transactions take turns: each begins with the same row lock, for which a flow would wait
+        in the database, where nobody sees that it waits.
+        """
+        flow = current()
+        assert flow is not None
+        scheduler = flow.scheduler
+        await step("db begin", lambda: not scheduler.in_transaction)
+        scheduler.in_transaction = True
+        try:
+            async with self._real.transaction():
+                yield
+        finally:
+            scheduler.in_transaction = False
 
 
 class SteppedPool:
@@ -124,8 +140,10 @@ def take_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
                 work.close()  # those that a crash left unbegun
 
     waiting = SimpleNamespace(sleep=nap, get_running_loop=asyncio.get_running_loop)
-    # A flow takes one step at a time, also where it would close several attempts at once.
+    # A flow takes one step at a time, also where it would close several attempts at once, or carry
+    # on with several refunds.
     monkeypatch.setattr(closing, "asyncio", SimpleNamespace(gather=in_turn))
+    monkeypatch.setattr(refunding, "together", lambda _what, works: in_turn(*works))
     monkeypatch.setattr(applying, "asyncio", waiting)
     monkeypatch.setattr(applying, "time", SimpleNamespace(monotonic=monotonic))
     monkeypatch.setattr(applying, "RENEW_EVERY_S", _NEVER_S)

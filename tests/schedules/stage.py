@@ -1,13 +1,12 @@
 """The stage: one running gateway, on which each schedule plays with an order of its own.
 
 The desk is the real one, on real PostgreSQL and Valkey; only its doors are gated (`seams.py`) and
-the channel and the order service are in this process.
+the channel is in this process.
 """
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from types import TracebackType
 from typing import Final, cast
 
 import aiohttp
@@ -21,10 +20,18 @@ from redis.asyncio import Redis
 from gateway.after import After
 from gateway.db import ordering, orders
 from gateway.errors import ChannelDown
-from gateway.ids import AttemptId, OrderId, new_checkout_token, new_order_id
+from gateway.ids import (
+    AttemptId,
+    OperatorId,
+    OrderId,
+    RefundId,
+    new_checkout_token,
+    new_order_id,
+)
 from gateway.lifespan import pool_for
 from gateway.merchants import add_channel, add_merchant
-from gateway.model import Attempt, Evidence, NewOrder, Order, Source, Terminal
+from gateway.model import Attempt, Evidence, NewOrder, Order, RefundState, Source, Terminal
+from gateway.operators import add_operator
 from gateway.payments import accounts
 from gateway.payments.accounts import Accounts
 from gateway.payments.applying import Applied, apply_for_payment
@@ -32,19 +39,21 @@ from gateway.payments.asking import ask, ask_once, ask_overdue
 from gateway.payments.closing import close_order, expire_due
 from gateway.payments.desk import Desk
 from gateway.payments.planning import Wish
+from gateway.payments.refund_requests import approve, retry
+from gateway.payments.refunding import refund_due
 from gateway.secrets import Cipher, new_webhook_secret
 from gateway.settings import Settings
 from gateway.webhooks import Webhooks
 from tests.schedules.ledger import ACCOUNT, CHANNEL, Ledger, make
 from tests.schedules.scheduler import current, step
 from tests.schedules.seams import SteppedClaims, SteppedErrands, SteppedPool, take_the_clock
-from workers.sweep import settle_unknown
 
 MERCHANT: Final = "demo"
 PRICE: Final = 100
 NATIVE: Final = Wish(CHANNEL, Terminal.PC)
 H5: Final = Wish(CHANNEL, Terminal.WAP)
 _BATCH: Final = 50
+_NO_LIMITS: Final = {"refund_limit": "1000000000", "refund_daily_limit": "1000000000"}
 
 # Leases have ended, and whatever is asked about is due.
 _A_MINUTE_LATER: Final = """
@@ -57,12 +66,17 @@ _DAYS_LATER: Final = """
         UPDATE attempts SET ask_at = now(), calling_until = NULL,
             pay_by = pay_by - interval '3 days', live_until = live_until - interval '3 days'
         WHERE order_id = $1 AND ask_at IS NOT NULL
-    ), expired AS (
-        UPDATE orders SET expires_at = expires_at - interval '3 days', due_at = now()
-        WHERE id = $1 AND due_at IS NOT NULL
     )
-    UPDATE events SET deliver_at = now() WHERE order_id = $1 AND deliver_at IS NOT NULL
+    UPDATE orders SET expires_at = expires_at - interval '3 days', due_at = now()
+    WHERE id = $1 AND due_at IS NOT NULL
 """
+# Refunds that are under way are due; returned with those that wait for persons.
+_REFUNDS_LATER: Final = """
+    UPDATE refunds SET check_at = CASE WHEN check_at IS NOT NULL THEN now() END
+    WHERE order_id = $1 AND (check_at IS NOT NULL OR state IN ('held', 'failed'))
+    RETURNING id, CASE WHEN check_at IS NULL THEN state END
+"""
+_MOST_ROUNDS: Final = 10
 
 
 class Answer(Struct, frozen=True):
@@ -74,37 +88,28 @@ class Answer(Struct, frozen=True):
     asked_after: int
 
 
-class _Received:
-    """The order service's answer: it got it."""
+class Outbox:
+    """Sends nothing: that an event is committed with its fact, and stays due, is what is judged."""
 
-    status = 204
-
-    async def __aenter__(self) -> "_Received":
-        return self
-
-    async def __aexit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _where: TracebackType | None,
-    ) -> None: ...
-
-
-class OrderService:
-    """An order service in this process, at the end of the wire."""
-
-    def post(self, _url: str, **_said: object) -> _Received:
-        return _Received()
+    async def deliver_order(self, _order: OrderId) -> None: ...
 
 
 class Stage:
     """What flows are made of: the verbs, as the web, the worker and the buyer call them."""
 
-    def __init__(self, desk: Desk, raw: Desk, ledger: Ledger, claims: SteppedClaims) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        raw: Desk,
+        ledger: Ledger,
+        claims: SteppedClaims,
+        operators: Sequence[OperatorId],
+    ) -> None:
         self.desk = desk
         self.raw = raw  # the same without gates
         self.ledger = ledger
         self.claims = claims
+        self.operators = operators
         self.order = OrderId("")
         self.answers: list[Answer] = []
         self._numbers = itertools.count(1)
@@ -154,6 +159,15 @@ class Stage:
         """The same before the schedule begins."""
         await apply_for_payment(self.raw, self.order, wish, MERCHANT)
 
+    async def paid_before(self, number: str) -> None:
+        self.ledger.pay(number)
+        await self.raw.settle(self.ledger.report(number, Source.POLL))
+        await self.errands_are_done()
+
+    async def close_before(self) -> None:
+        await close_order(self.raw, self.order, MERCHANT)
+        await self.errands_are_done()
+
     async def _apply(self, wish: Wish) -> Applied:
         return await apply_for_payment(self.desk, self.order, wish, MERCHANT)
 
@@ -202,9 +216,28 @@ class Stage:
         await self.pool.execute(_DAYS_LATER, self.order)
         await expire_due(self.raw, _BATCH)
         await self._ask_all()
-        await settle_unknown(self.raw)
+        self.ledger.end_refunds()
+        for _ in range(_MOST_ROUNDS):
+            unfinished = await self.pool.fetch(_REFUNDS_LATER, self.order)
+            if not unfinished:
+                break
+            for refund, waits_as in unfinished:
+                if waits_as is not None:
+                    await self._two_persons_want(refund, RefundState(waits_as))
+            await self.errands_are_done()
+            await refund_due(self.raw, _BATCH)
+        await self.errands_are_done()
+
+    async def _two_persons_want(self, refund: RefundId, state: RefundState) -> None:
+        first, second = self.operators[-2:]
+        if state is RefundState.FAILED:
+            await retry(self.raw, refund, first, "again")
+            await approve(self.raw, refund, second, "again")
+        elif (await approve(self.raw, refund, first, "send it")).state is RefundState.HELD:
+            await approve(self.raw, refund, second, "send it")
+
+    async def errands_are_done(self) -> None:
         await self.raw.errands.finish(60)
-        await self.raw.webhooks.deliver_overdue(_BATCH)
 
     async def _ask_all(self) -> None:
         while await ask_overdue(self.raw, _BATCH):
@@ -230,15 +263,15 @@ async def staged(
         async with pool.acquire() as conn:
             url = "https://shop.example/webhooks"
             await add_merchant(conn, cipher, MERCHANT, "Demo", url, new_webhook_secret())
-            await add_channel(conn, cipher, MERCHANT, ACCOUNT, CHANNEL, {})
+            await add_channel(conn, cipher, MERCHANT, ACCOUNT, CHANNEL, _NO_LIMITS)
+            operators = [(await add_operator(conn, name))[0] for name in ("Li", "Wu", "Xu", "Yu")]
         claims = SteppedClaims(redis)
-        http = cast(aiohttp.ClientSession, OrderService())
-        webhooks = Webhooks(pool, redis, http, cipher, allow_private=True)
+        webhooks = cast(Webhooks, Outbox())
         raw = Desk(
             pool=pool,
             redis=redis,
             claims=claims,
-            accounts=Accounts(pool, cipher, http),
+            accounts=Accounts(pool, cipher, cast(aiohttp.ClientSession, None)),
             webhooks=webhooks,
             after=After(claims, webhooks),
             errands=SteppedErrands(),
@@ -246,4 +279,4 @@ async def staged(
         )
         stepped = cast("asyncpg.Pool[asyncpg.Record]", SteppedPool(pool))
         desk = msgspec.structs.replace(raw, pool=stepped)
-        yield Stage(desk, raw, ledger, claims)
+        yield Stage(desk, raw, ledger, claims, operators)

@@ -1,33 +1,38 @@
 """Each guard taken away is missed: there is a schedule that goes wrong, and it is found.
 
-Where two guards stand behind each other, either alone holds, and both must be taken away.
+Where guards stand behind each other, each alone holds, and all of them must be taken away.
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
+from types import ModuleType
 from typing import Final
 
 import pytest
 from msgspec import Struct
+from msgspec.structs import replace
 
-from gateway.db import moves
+from gateway.db import moves, refund_moves
 from gateway.ids import OrderId
 from gateway.locks.claims import Claims
-from gateway.payments import planning
-from tests.schedules import scenes
-from tests.schedules.exploring import Broken, Explorer, Scene
+from gateway.model import Attempt, ChannelReport, Refund
+from gateway.payments import asking, planning, refunding, settle
+from gateway.payments.desk import Desk
+from tests.schedules import refund_scenes, scenes
+from tests.schedules.exploring import AWAY, PLAIN, STUCK, UNANSWERED, Broken, Explorer, Scene
 from tests.schedules.stage import Stage
 
-_ENOUGH: Final = 1000
+_ENOUGH_TO_FIND: Final = 1000
+_ENOUGH_TO_HOLD: Final = 60
 
 Remove = Callable[[Stage, pytest.MonkeyPatch], Awaitable[None]]
 
 
-def _weaken(statement: str, guard: str, instead: str) -> Remove:
+def _weaken(module: ModuleType, statement: str, guard: str, instead: str) -> Remove:
     async def remove(_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-        text = getattr(moves, statement)
+        text = getattr(module, statement)
         assert guard in text
-        monkeypatch.setattr(moves, statement, text.replace(guard, instead))
+        monkeypatch.setattr(module, statement, text.replace(guard, instead))
 
     return remove
 
@@ -37,6 +42,40 @@ def _drop(index: str) -> Remove:
         await stage.pool.execute(f"DROP INDEX {index}")
 
     return remove
+
+
+async def _with_a_number_for_each_debt(_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The refund's number does not follow from the attempt."""
+    owed = settle._surplus_refund
+
+    def numbered(
+        surplus: Attempt, report: ChannelReport, verdict: settle.Verdict, now: datetime
+    ) -> Refund:
+        refund = owed(surplus, report, verdict, now)
+        return replace(refund, number=f"{refund.id.removeprefix('ref_')}R1")
+
+    monkeypatch.setattr(settle, "_surplus_refund", numbered)
+
+
+async def _without_legal_moves(stage: Stage, _monkeypatch: pytest.MonkeyPatch) -> None:
+    await stage.pool.execute("ALTER TABLE journal DROP CONSTRAINT only_legal_moves")
+
+
+async def _without_asking_first(_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refund that was sent is called again, as if the channel had answered that it has none."""
+
+    async def unknown(*_: object) -> None: ...
+
+    monkeypatch.setattr(refunding, "query_refund", unknown)
+
+
+async def _without_closing_losers(_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are asked about and no more."""
+
+    async def as_seen(_desk: Desk, seen: Attempt) -> Attempt:
+        return seen
+
+    monkeypatch.setattr(asking, "_close_unoffered", as_seen)
 
 
 async def _without_lease(_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,23 +102,41 @@ async def _with_one_hush(_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None
 
 WINNER_INDEX: Final = _drop("one_captured_per_order")
 OFFERED_INDEX: Final = _drop("one_offered_per_order")
-VERSION_OF_SETTLE: Final = _weaken("_SETTLE", "AND version = $7", "AND $7::bigint > 0")
-VERSION_OF_OPEN: Final = _weaken("_OPEN_ATTEMPT", "AND version = $3", "AND $3::bigint > 0")
+VERSION_OF_SETTLE: Final = _weaken(moves, "_SETTLE", "AND version = $7", "AND $7::bigint > 0")
+VERSION_OF_OPEN: Final = _weaken(moves, "_OPEN_ATTEMPT", "AND version = $3", "AND $3::bigint > 0")
 ORDER_AT_ACCEPT: Final = _weaken(
-    "_ACCEPT", "superseded = a.superseded OR moved.state <> 'open'", "superseded = false"
+    moves, "_ACCEPT", "superseded = a.superseded OR moved.state <> 'open'", "superseded = false"
 )
-LOSERS: Final = _weaken("_SETTLE", "SET superseded = true", "SET superseded = a.superseded")
+LOSERS: Final = _weaken(moves, "_SETTLE", "SET superseded = true", "SET superseded = a.superseded")
 
-TWO_CALLBACKS: Final = Scene(scenes.two_callbacks, scenes.AWAY)
-TWO_CLICKS: Final = Scene(scenes.two_applies_of_one_kind, scenes.AWAY)
-PAID_MEANWHILE: Final = Scene(scenes.apply_and_payment_of_another, scenes.STUCK)
-CLICK_AGAIN: Final = Scene(scenes.apply_and_callback, scenes.PLAIN)
-NEWS: Final = Scene(scenes.callback_and_news_of_another, scenes.PLAIN)
+DEBT_INDEX: Final = _drop("one_surplus_refund_per_attempt")
+VERSION_OF_REFUND: Final = _weaken(
+    refund_moves, "_MOVE", "AND o.version = $7", "AND $7::bigint > 0"
+)
+STATE_OF_REFUND: Final = _weaken(refund_moves, "_MOVE", "r.state = $10", "$10::text <> ''")
+VERSION_OF_OPEN_REFUND: Final = _weaken(
+    refund_moves, "_OPEN", "AND version = $3", "AND $3::bigint > 0"
+)
+
+TWO_CALLBACKS: Final = Scene(scenes.two_callbacks, AWAY)
+TWO_CLICKS: Final = Scene(scenes.two_applies_of_one_kind, AWAY)
+PAID_MEANWHILE: Final = Scene(scenes.apply_and_payment_of_another, STUCK)
+CLOSED_MEANWHILE: Final = Scene(scenes.apply_and_merchant_close, PLAIN)
+CLICK_AGAIN: Final = Scene(scenes.apply_and_callback, PLAIN)
+HEARD_TWICE: Final = Scene(refund_scenes.payment_heard_twice_and_refunded, AWAY)
+TWO_SWEEPS: Final = Scene(refund_scenes.two_sweeps, AWAY)
+LOST_REFUND: Final = Scene(refund_scenes.two_sweeps, UNANSWERED)
+TWO_REFUNDS: Final = Scene(refund_scenes.two_merchant_refunds, AWAY)
+NEWS: Final = Scene(scenes.callback_and_news_of_another, PLAIN)
 
 
 class Case(Struct, frozen=True):
-    """Guards that are away, where that is looked at, and what is then found (None: nothing)."""
+    """Guards that are away, where that is looked at, and what is then found (None: nothing).
 
+    `of`: which guard of docs/never-twice.md that is.
+    """
+
+    of: str
     name: str
     away: tuple[Remove, ...]
     scene: Scene
@@ -87,27 +144,86 @@ class Case(Struct, frozen=True):
 
 
 CASES: Final = (
-    Case("no winner index", (WINNER_INDEX,), TWO_CALLBACKS, None),
-    Case("settle without version", (VERSION_OF_SETTLE,), TWO_CALLBACKS, None),
+    Case("winner index", "winner index", (WINNER_INDEX,), TWO_CALLBACKS, None),
+    Case("version guard", "version of settle", (VERSION_OF_SETTLE,), TWO_CALLBACKS, None),
     Case(
-        "neither winner index nor version",
+        "winner index",
+        "winner index and version of settle",
         (WINNER_INDEX, VERSION_OF_SETTLE),
         TWO_CALLBACKS,
         "paid twice",
     ),
-    Case("no offered index", (OFFERED_INDEX,), TWO_CLICKS, None),
-    Case("open without version", (VERSION_OF_OPEN,), TWO_CLICKS, None),
+    Case("offered index", "offered index", (OFFERED_INDEX,), TWO_CLICKS, None),
+    Case("version guard", "version of open", (VERSION_OF_OPEN,), TWO_CLICKS, None),
     Case(
-        "neither offered index nor version",
+        "offered index",
+        "offered index and version of open",
         (OFFERED_INDEX, VERSION_OF_OPEN),
         TWO_CLICKS,
         "offered at once",
     ),
-    Case("no lease", (_without_lease,), TWO_CLICKS, "create a payment at once"),
-    Case("accept without order", (ORDER_AT_ACCEPT,), PAID_MEANWHILE, "still offers an attempt"),
-    Case("losers stay offered", (LOSERS,), PAID_MEANWHILE, "still offers an attempt"),
-    Case("one hush for several tries", (_with_one_hush,), NEWS, "asked after the payment"),
-    Case("no hush", (_without_hush,), CLICK_AGAIN, "asked after the payment"),
+    Case("lease of create", "lease", (_without_lease,), TWO_CLICKS, "create a payment at once"),
+    Case(
+        "order guard after create",
+        "order at accept",
+        (ORDER_AT_ACCEPT,),
+        PAID_MEANWHILE,
+        "still offers an attempt",
+    ),
+    Case(
+        "closing of losers",
+        "losers are superseded",
+        (LOSERS,),
+        PAID_MEANWHILE,
+        "still offers an attempt",
+    ),
+    Case(
+        "closing of losers",
+        "losers are closed",
+        (_without_closing_losers,),
+        CLOSED_MEANWHILE,
+        "was not closed",
+    ),
+    Case("callback's script", "hush again", (_with_one_hush,), NEWS, "asked after the payment"),
+    Case("callback's script", "hush", (_without_hush,), CLICK_AGAIN, "asked after the payment"),
+    Case("refund uniqueness", "debt index", (DEBT_INDEX,), HEARD_TWICE, None),
+    Case(
+        "refund uniqueness",
+        "debt index, number and version of settle",
+        (DEBT_INDEX, _with_a_number_for_each_debt, VERSION_OF_SETTLE),
+        HEARD_TWICE,
+        "more was given back than was taken",
+    ),
+    Case("refund uniqueness", "version of refund", (VERSION_OF_REFUND,), TWO_SWEEPS, None),
+    Case("refund uniqueness", "state of refund", (STATE_OF_REFUND,), TWO_SWEEPS, None),
+    Case(
+        "refund uniqueness",
+        "version and state of refund",
+        (VERSION_OF_REFUND, STATE_OF_REFUND),
+        TWO_SWEEPS,
+        "only_legal_moves",
+    ),
+    Case(
+        "refund uniqueness",
+        "version, state and moves of refund",
+        (VERSION_OF_REFUND, STATE_OF_REFUND, _without_legal_moves),
+        TWO_SWEEPS,
+        "called again by somebody who had not asked",
+    ),
+    Case(
+        "query before a repeat",
+        "query before a repeat",
+        (_without_asking_first,),
+        LOST_REFUND,
+        "called again by somebody who had not asked",
+    ),
+    Case(
+        "version guard",
+        "version of merchants' refunds",
+        (VERSION_OF_OPEN_REFUND,),
+        TWO_REFUNDS,
+        "more was given back than was taken",
+    ),
 )
 
 
@@ -120,7 +236,7 @@ async def test_a_guard_that_is_away_is_missed_unless_another_stands_behind_it(
         await remove(stage, monkeypatch)
     explorer = Explorer(stage, case.scene, preemptions=2)
     if case.fault is None:
-        assert (await explorer.run(_ENOUGH)).total > 10
+        assert (await explorer.run(_ENOUGH_TO_HOLD)).total > 10
         return
     with pytest.raises(Broken, match=case.fault):
-        await explorer.run(_ENOUGH)
+        await explorer.run(_ENOUGH_TO_FIND)

@@ -13,7 +13,13 @@ from typing import Final
 
 from msgspec import Struct
 
-_READS: Final = ("db orders.read", "db events.undelivered", "channel query")
+_READS: Final = (
+    "db orders.read",
+    "db refunds.of_order",
+    "db refunds.released_today",
+    "db merchants.read",
+    "channel query",
+)
 
 
 class _Kind(Struct, frozen=True):
@@ -62,6 +68,36 @@ class Trace:
         return Trace(
             self.key + _digest(now, name), self._names | {name}, {**self._rounds, kind: now}
         )
+
+
+class Past:
+    """The steps so far: the whole trace, and what of it is left when somebody dies.
+
+    What a process has read since it last wrote dies with it, so crashes that differ in nothing else
+    leave the same behind.
+    """
+
+    def __init__(self) -> None:
+        self.whole = Trace()
+        self._all_dead = Trace()  # up to the last write of anybody
+        self._dead: dict[str, Trace] = {}  # of those who have read since
+
+    def then(self, name: str, step: str) -> None:
+        """Take one step more."""
+        process = name.partition("'")[0]
+        others = {
+            other: trace.then(name, step) for other, trace in self._dead.items() if other != process
+        }
+        if step.startswith(_READS):
+            self._dead = others | {process: self._dead.get(process, self.whole)}
+            self.whole = self.whole.then(name, step)
+        else:
+            self._dead = others
+            self.whole = self._all_dead = self.whole.then(name, step)
+
+    def without_last_reads_of(self, process: str) -> Trace:
+        """The trace but for what the process, or everybody (""), has read since it last wrote."""
+        return self._dead.get(process, self.whole) if process else self._all_dead
 
 
 @cache
