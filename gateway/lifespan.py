@@ -108,7 +108,7 @@ async def pool_for(settings: Settings) -> AsyncIterator["asyncpg.Pool[asyncpg.Re
             "jit": "off",
             "lock_timeout": f"{statement_s * 500:.0f}ms",
             "statement_timeout": f"{statement_s * 1000:.0f}ms",
-            "idle_in_transaction_session_timeout": f"{statement_s * 1000:.0f}ms",
+            "idle_in_transaction_session_timeout": "10s",
         },
     )
     pool.patience_s = statement_s / 2

@@ -19,7 +19,7 @@ from typing import Final, Protocol
 from msgspec import Struct
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from gateway.ids import OrderId
 from gateway.jobs import Job, enqueue
@@ -157,10 +157,20 @@ class Claims:
         arguments = [final, lived, ORDERS_CHANNEL, news, str(version).encode()]
         for _ in range(_CONCLUDE_TRIES):
             if (
-                await self._ask(lambda: self._conclude(_keys(order), arguments), rests=False)
+                await self._ask(lambda: self._conclude_or_wake(order, arguments, news), rests=False)
                 is not None
             ):
                 return
+
+    async def _conclude_or_wake(
+        self, order: OrderId, arguments: list[bytes], news: bytes
+    ) -> object:
+        try:
+            return await self._conclude(_keys(order), arguments)
+        except ResponseError:
+            # A replica, or no memory is left: the pages can be woken all the same.
+            await self._redis.publish(ORDERS_CHANNEL, news)
+            raise
 
     async def tell_pages(self, order: OrderId, version: int) -> None:
         await self._ask(lambda: self._redis.publish(ORDERS_CHANNEL, f"{order} {version}"))
@@ -197,7 +207,7 @@ class Claims:
         except (RedisError, OSError, TimeoutError) as error:
             self._rests_until = time.monotonic() + _REST_AFTER_FAILURE_S
             REDIS_ERRORS.inc()
-            log.warning("redis_unavailable", error=type(error).__name__)
+            log.warning("redis_unavailable", outage="redis", error=type(error).__name__)
             return None
 
 

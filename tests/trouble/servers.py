@@ -22,6 +22,10 @@ class Breakable:
         self._running: Running | None = None
 
     @property
+    def port(self) -> int:
+        return self._port
+
+    @property
     def running(self) -> Running:
         assert self._running is not None
         return self._running
