@@ -102,7 +102,7 @@
 
   // What somebody who cannot see the page must hear when it changes.
   function told(drawn) {
-    return [...drawn.querySelectorAll("h2, .notice")].map((part) => part.textContent.trim()).join(" ");
+    return [...drawn.querySelectorAll("h2, .notice, .steps")].map((part) => part.textContent.trim()).join(" ");
   }
 
   function focusable(drawn) {

@@ -100,6 +100,14 @@ class Scene(Struct, frozen=True, kw_only=True):
                 return False
 
     @property
+    def others(self) -> tuple[str, ...]:
+        """The channels of this device but the one that is shown already."""
+        attempt = self.attempt
+        if self.kind is Kind.CHOOSE or attempt is None or attempt.terminal != self.device.terminal:
+            return self.here
+        return tuple(channel for channel in self.here if channel != attempt.channel)
+
+    @property
     def refresh_s(self) -> int | None:
         """How soon a page without JavaScript looks again; None: there is nothing to wait for."""
         if self.kind.final:

@@ -168,6 +168,13 @@ def test_what_can_be_paid_with_is_there_only_while_it_can(case: Case) -> None:
         assert "<form" not in drawn
 
 
+@pytest.mark.parametrize("name", ["link", "old link", "answer lost, phone"])
+def test_who_cannot_pay_this_way_finds_another(name: str) -> None:
+    scene = replace(CASES[name], here=("wechat", "alipay")).scene()
+    assert scene.others == ("alipay",)
+    assert 'value="alipay"' in draw_fragment(scene, "/checkout/token", "en")
+
+
 @EVERY_CASE
 def test_a_page_without_scripts_looks_again_unless_all_is_over(case: Case) -> None:
     drawn = draw_checkout(case.scene(), "/checkout/token", "en")
