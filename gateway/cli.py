@@ -171,7 +171,9 @@ def sandbox(port: int, data: Path) -> None:
 @click.option("--port", default=8082, show_default=True)
 @click.option("--gateway-url", required=True)
 @click.option("--data", default=".payonce", show_default=True, type=click.Path(path_type=Path))
-def shop(port: int, gateway_url: str, data: Path) -> None:
+@click.option("--events-url", help="PayOnce's message queue (redis://...), to read it too.")
+@click.option("--merchant", default="demo", show_default=True, help="Whose events are ours.")
+def shop(port: int, gateway_url: str, data: Path, events_url: str | None, merchant: str) -> None:
     """Run the demo shop alone; PAYONCE_SHOP_API_KEY and PAYONCE_SHOP_WEBHOOK_SECRET must be set."""
     url = f"http://127.0.0.1:{port}"
     data.mkdir(parents=True, exist_ok=True)
@@ -181,6 +183,8 @@ def shop(port: int, gateway_url: str, data: Path) -> None:
         webhook_secret=os.environ.get("PAYONCE_SHOP_WEBHOOK_SECRET", ""),
         public_url=url,
         database_path=str(data / "shop.sqlite"),
+        events_url=events_url,
+        merchant=merchant,
     )
 
     async def run() -> None:

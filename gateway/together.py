@@ -36,8 +36,8 @@ async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
             task.cancel()
         try:
             now, waiting = await asyncio.wait(waiting, timeout=_CANCEL_AGAIN_S)
-        except asyncio.CancelledError as error:
-            cancelled = error
+        except asyncio.CancelledError as ending_us:
+            cancelled = ending_us
         else:
             ended |= now
     for task in ended:

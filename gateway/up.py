@@ -106,6 +106,8 @@ async def everything(
             webhook_secret=secrets.webhook_secret,
             public_url=shop_url,
             database_path=str(data / "shop" / "shop.sqlite"),
+            events_url=settings.events_url or redis_url,
+            merchant=MERCHANT,
         )
         ledger = data / "sandbox" / "ledger.jsonl"
         sites = (

@@ -1,11 +1,12 @@
 """The demo shop: a merchant's order service, and the reference for integrating PayOnce.
 
 It is a separate program with its own storage, and knows of PayOnce only what the public contract
-says. To integrate, read three files in this order:
+says. To integrate, read these files in this order:
 
 1. `shop_payonce.py`: the two calls and the webhook, verified;
 2. `shop_paying.py`: opening an order so that a retry is harmless, and asking when nothing comes;
-3. `apply` in `shop_store.py`: acting on what PayOnce says exactly once.
+3. `apply` in `shop_store.py`: acting on what PayOnce says exactly once;
+4. `shop_queue.py`, if you may read PayOnce's message queue: the same news from a consumer group.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from gateway.sandbox import shop_api, shop_control, shop_pages
 from gateway.sandbox.shop_orders import ContradictionError, UnknownOrderError
 from gateway.sandbox.shop_paying import SHOP, Shop, ShopSettings, scan_forever
 from gateway.sandbox.shop_payonce import ForgedError, MalformedError
+from gateway.sandbox.shop_queue import listen_forever
 from gateway.sandbox.shop_store import apply
 
 __all__ = ["ShopSettings", "shop_app"]
@@ -72,13 +74,15 @@ def shop_app(settings: ShopSettings) -> web.Application:
 
 
 async def keep_shop(app: web.Application, settings: ShopSettings) -> AsyncIterator[None]:
-    """Open the shop, scan while it is open, and close it in the opposite order."""
+    """Open the shop, scan and listen while it is open, and close it in the opposite order."""
     async with aiohttp.ClientSession() as session:
         shop = app[SHOP] = Shop(settings, session)
         await shop.store.open()
-        scanning = asyncio.create_task(scan_forever(shop))
+        running = [asyncio.create_task(scan_forever(shop))]
+        if settings.events_url is not None:
+            running.append(asyncio.create_task(listen_forever(shop, settings.events_url)))
         yield
-        for task in (scanning, *shop.questions):
+        for task in (*running, *shop.questions):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task

@@ -1,8 +1,9 @@
 """How an order of the shop gets paid: opened at PayOnce, and followed until its end is known.
 
-News comes by webhook. A webhook can be lost, so the shop also asks: once soon after checkout,
-whenever the buyer comes back, and by a scan of everything unpaid. None of them is trusted more
-than another: whatever PayOnce says goes through `apply`, which acts on it once.
+News comes by webhook, and from the message queue where the shop may read it. Both can be lost, so
+the shop also asks: once soon after checkout, whenever the buyer comes back, and by a scan of
+everything unpaid. None of them is trusted more than another: whatever PayOnce says goes through
+`apply`, which acts on it once.
 """
 
 import asyncio
@@ -42,6 +43,11 @@ class ShopSettings(msgspec.Struct, frozen=True, kw_only=True):
     # An order is first asked after this long without news, then ever more seldom.
     ask_after_s: float = 5.0
     slowest_ask_s: float = 60.0
+    # PayOnce's message queue, where the shop may read it, and whose events in it are ours.
+    events_url: str | None = None
+    merchant: str = ""
+    # An entry that was read and not acknowledged for so long is taken over.
+    claim_after_s: float = 30.0
     # The origin of PayOnce's checkout pages where it is not that of `gateway_url`.
     checkout_origin: str | None = None
 
@@ -50,7 +56,12 @@ class ShopSettings(msgspec.Struct, frozen=True, kw_only=True):
             url: str = getattr(self, name)
             if not url.startswith(("http://", "https://")) or url.endswith("/"):
                 raise ValueError(f"{name}: give http://... or https://... without a last slash")
-        for name in ("scan_interval_s", "ask_after_s", "slowest_ask_s"):
+        if self.events_url is not None:
+            if not self.events_url.startswith(("redis://", "rediss://", "unix://")):
+                raise ValueError("events_url: give redis://..., rediss://... or unix://...")
+            if not self.merchant:
+                raise ValueError("merchant: give our merchant id, to find our events by")
+        for name in ("scan_interval_s", "ask_after_s", "slowest_ask_s", "claim_after_s"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}: give a number of seconds above 0")
         if not self.api_key:

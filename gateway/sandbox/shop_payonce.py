@@ -47,7 +47,7 @@ class ForgedError(Exception):
 
 
 class MalformedError(Exception):
-    """The webhook is signed, but is not an event."""
+    """What came is no event."""
 
 
 class EventData(msgspec.Struct, frozen=True):
@@ -57,7 +57,7 @@ class EventData(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """The body of a webhook. It carries the order as it was when the event happened."""
+    """What webhooks and the queue carry: the order as it was when the event happened."""
 
     id: str
     type: str
@@ -126,10 +126,7 @@ class PayOnce:
         except (WebhookVerificationError, ValueError) as error:
             # ValueError: the body is not UTF-8, or the signature not base64.
             raise ForgedError(str(error)) from error
-        try:
-            return msgspec.json.decode(body, type=Event)
-        except msgspec.DecodeError as error:
-            raise MalformedError(str(error)) from error
+        return read_event(body)
 
     async def _call(
         self, method: str, url: str, headers: dict[str, str], body: bytes | None
@@ -146,6 +143,14 @@ class PayOnce:
                 return read_answer(answer.status, await answer.read())
         except (aiohttp.ClientError, TimeoutError) as error:
             raise UnavailableError(f"{method} {url}: {type(error).__name__}") from error
+
+
+def read_event(body: bytes) -> Event:
+    """Read an event, from a webhook or from the message queue. Raises MalformedError."""
+    try:
+        return msgspec.json.decode(body, type=Event)
+    except msgspec.DecodeError as error:
+        raise MalformedError(str(error)) from error
 
 
 def read_answer(status: int, body: bytes) -> PayOnceOrder:

@@ -220,7 +220,7 @@ def latest(db: sqlite3.Connection, limit: int, buyer_id: str | None = None) -> l
 
 
 def apply(db: sqlite3.Connection, theirs: PayOnceOrder, event_id: str | None = None) -> Effect:
-    """Let PayOnce's order act on ours, once; webhook, question and scan all end here.
+    """Let PayOnce's order act on ours, once; webhook, queue, question and scan end here.
 
     What keeps it to once: the event's id, the order's version, and the order's state. Raises
     UnknownOrderError and ContradictionError; then nothing is written, not even the event, so

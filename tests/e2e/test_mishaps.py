@@ -151,5 +151,5 @@ async def test_a_shop_that_is_deaf_to_webhooks_ships_all_the_same_and_once(town:
     assert {one.status for one in await town.deliveries(event.id)} == {500}
     await town.redeliver(event.id)
     heard = await town.heard(event.id)
-    assert heard.effect == "stale"
+    assert heard.effect in {"repeated", "stale"}  # known from the queue, or by asking
     assert (await town.shop_order(order.no)).paid_times == 1

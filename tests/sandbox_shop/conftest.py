@@ -23,6 +23,7 @@ from tests.sandbox_shop.fake_payonce import (
     sign,
 )
 
+MERCHANT = "tea"
 NEVER_S = 3600.0
 PATIENCE_S = 10.0
 LOOK_AGAIN_S = 0.01
@@ -109,7 +110,12 @@ class OpenAShop(Protocol):
     """Closes the shop that is open, if any, and opens one over the same file."""
 
     async def __call__(
-        self, *, scan_interval_s: float = NEVER_S, ask_after_s: float = NEVER_S
+        self,
+        *,
+        scan_interval_s: float = NEVER_S,
+        ask_after_s: float = NEVER_S,
+        events_url: str | None = None,
+        claim_after_s: float = NEVER_S,
     ) -> OpenShop: ...
 
 
@@ -129,14 +135,24 @@ async def shop_street(payonce: FakePayOnce, folder: Path) -> AsyncIterator[OpenA
     servers: list[TestServer] = []
 
     async def open_one(
-        *, scan_interval_s: float = NEVER_S, ask_after_s: float = NEVER_S
+        *,
+        scan_interval_s: float = NEVER_S,
+        ask_after_s: float = NEVER_S,
+        events_url: str | None = None,
+        claim_after_s: float = NEVER_S,
     ) -> OpenShop:
         while servers:
             await servers.pop().close()
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         settings = settings_for(
-            payonce, folder, url, scan_interval_s=scan_interval_s, ask_after_s=ask_after_s
+            payonce,
+            folder,
+            url,
+            scan_interval_s=scan_interval_s,
+            ask_after_s=ask_after_s,
+            events_url=events_url,
+            claim_after_s=claim_after_s,
         )
         servers.append(TestServer(shop_app(settings), port=port))
         await servers[-1].start_server()
@@ -175,6 +191,8 @@ def settings_for(
     *,
     scan_interval_s: float = NEVER_S,
     ask_after_s: float = NEVER_S,
+    events_url: str | None = None,
+    claim_after_s: float = NEVER_S,
 ) -> ShopSettings:
     """Settings of a shop next to this fake gateway."""
     return ShopSettings(
@@ -185,4 +203,7 @@ def settings_for(
         database_path=str(folder / "shop.sqlite"),
         scan_interval_s=scan_interval_s,
         ask_after_s=ask_after_s,
+        events_url=events_url,
+        merchant=MERCHANT,
+        claim_after_s=claim_after_s,
     )
