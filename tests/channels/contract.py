@@ -290,6 +290,7 @@ class CallbackContract:
         assert bench.channel.read(callback) == bench.channel.read(callback)
 
     async def test_a_callback_signed_by_somebody_else_is_refused(self, bench: Bench) -> None:
+        """F24: with a key of the right kind."""
         request = await made(bench)
         callback = await bench.pay(request.number)
         assert reason_of(bench, bench.forged(callback)) == "signature"
@@ -309,10 +310,12 @@ class CallbackContract:
         assert reason_of(bench, structs.replace(callback, body=callback.body + b" ")) == "signature"
 
     async def test_a_callback_of_another_merchant_is_refused(self, bench: Bench) -> None:
+        """F22: whoever signed it."""
         request = await made(bench)
         assert reason_of(bench, bench.of_another_merchant(request.number)) == "merchant"
 
     async def test_a_callback_of_another_app_is_refused(self, bench: Bench) -> None:
+        """F22: whoever signed it."""
         request = await made(bench)
         assert reason_of(bench, bench.of_another_app(request.number)) == "app"
 
@@ -346,6 +349,7 @@ class FreshCallbackContract:
 
     @pytest.mark.parametrize("age_s", [-301, 302, 86_400])
     async def test_a_stale_callback_is_refused(self, bench: Bench, age_s: int) -> None:
+        """F24: where the channel signs each sending anew, an old one is a replay."""
         request = await made(bench)
         callback = await bench.pay(request.number)
         late = structs.replace(

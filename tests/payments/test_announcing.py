@@ -36,6 +36,7 @@ async def deliver_overdue(rig: Rig) -> None:
 
 
 async def test_a_webhook_is_tried_three_times_at_once_and_then_on_the_ladder(rig: Rig) -> None:
+    """F17: the order service answers 500, for however long."""
     rig.receiver.status = 500
     await a_paid_order(rig)
     await until(lambda: rig.receiver.refused == SYNC_TRIES)

@@ -170,6 +170,7 @@ async def test_an_order_can_be_paid_until_its_last_second(rig: Rig, expires_in_s
 
 
 async def test_another_product_closes_the_old_attempt_first(rig: Rig) -> None:
+    """F14: and the new one has a number of its own."""
     order = await rig.order()
     first = await rig.apply(order)
     second = await rig.apply(order, H5)
@@ -220,6 +221,7 @@ async def test_nothing_is_known_of_the_old_attempt_so_it_is_superseded(rig: Rig)
 async def test_an_answer_that_comes_after_the_order_was_paid_leaves_nothing_to_pay_with(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """F31: it is superseded, and due to be asked about."""
     order = await rig.order()
     first = await rig.apply(order)
     await rig.faults(close="refuse")
@@ -240,6 +242,7 @@ async def test_an_answer_that_comes_after_the_order_was_paid_leaves_nothing_to_p
 
 
 async def test_no_cached_answer_survives_the_payment(rig: Rig) -> None:
+    """F32: the callback's script has taken it away."""
     order = await rig.order()
     applied = await rig.apply(order)
     assert (await rig.apply(order)).replayed

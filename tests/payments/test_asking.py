@@ -36,6 +36,7 @@ async def test_the_delayed_job_asks_when_the_sweep_does_not(start_rig: StartRig)
 
 
 async def test_the_sweep_asks_when_the_queue_was_emptied(start_rig: StartRig) -> None:
+    """F18: Redis is flushed after the payment, and every callback is lost."""
     rig = await start_rig(worker=True)
     await rig.faults(drop_callbacks=1)
     order = await rig.order()

@@ -21,10 +21,12 @@ from gateway.model import (
     Source,
 )
 from gateway.money import Money
+from gateway.payments.announcing import EventType
 from gateway.payments.settle import Verdict, decide
 from tests.factories import NOW, PRICE, a_report, an_attempt, an_order
 
 AFTER_LIFE = NOW + timedelta(hours=2)
+END_OF_LIFE = NOW + timedelta(hours=1)
 MONEYS = (PRICE, Money(99, "CNY"), Money(100, "USD"))
 
 
@@ -39,17 +41,15 @@ def domain() -> Iterator[tuple[Order, Attempt, ChannelReport, datetime]]:
             continue  # such an order cannot be in the database
         rival_state = AttemptState.CAPTURED if rival_captured else AttemptState.CLOSED
         rival = an_attempt("2", rival_state)
-        order = an_order(
-            *(each for each in (attempt, rival)),
-            state=order_state,
-        )
+        elsewhere = replace(an_attempt("3", AttemptState.SURPLUS), account="ali")
+        order = an_order(attempt, rival, elsewhere, state=order_state)
         assert not superseded or order.attempts
         for outcome, now in itertools.product(Outcome, (NOW, AFTER_LIFE)):
             if outcome is not Outcome.PAID:
                 yield order, attempt, a_report(attempt, outcome), now
                 continue
             for ref, money, refunded in itertools.product(
-                ("ref-new", "ref-1", "ref-2"), MONEYS, (0, None, 40, 100)
+                ("ref-new", "ref-1", "ref-2", "ref-3"), MONEYS, (0, None, 40, 99, 100, 101)
             ):
                 yield (
                     order,
@@ -81,45 +81,73 @@ def test_money_is_recorded_in_every_state() -> None:
         if report.outcome is not Outcome.PAID:
             continue
         verdict = decide(order, attempt, report, now)
-        known = report.payment_ref in {each.payment_ref for each in order.attempts}
-        assert known or verdict.sibling or verdict.attempt.holds_money
+        assert is_known(order, report) or verdict.sibling or verdict.attempt.holds_money
 
 
-def test_an_order_becomes_paid_only_by_its_price_in_full_while_it_is_open() -> None:
+def is_known(order: Order, report: ChannelReport) -> bool:
+    """Is that payment recorded? Another account may use the same words for another payment."""
+    recorded = {(each.account, each.payment_ref) for each in order.attempts}
+    return (report.account, report.payment_ref) in recorded
+
+
+def test_a_payment_that_is_recorded_is_no_news() -> None:
     for order, attempt, report, now in CASES:
+        if report.outcome is Outcome.PAID and is_known(order, report):
+            unchanged = Verdict(attempt.state, order.state)
+            assert decide(order, attempt, report, now) == unchanged
+
+
+def test_an_order_becomes_paid_by_its_price_in_full_while_it_is_open_and_in_no_other_way() -> None:
+    for order, attempt, report, now in CASES:
+        pays = (
+            report.outcome is Outcome.PAID
+            and not is_known(order, report)
+            and not attempt.state.holds_money
+            and order.state is OrderState.OPEN
+            and (report.money, report.refunded) == (order.money, 0)
+        )
         verdict = decide(order, attempt, report, now)
-        if verdict.order is OrderState.PAID and order.state is not OrderState.PAID:
-            assert order.state is OrderState.OPEN
-            assert verdict.attempt is AttemptState.CAPTURED
-            assert report.money == order.money
-            assert report.refunded == 0
-
-
-def test_a_paid_or_closed_order_stays_as_it_is() -> None:
-    for order, attempt, report, now in CASES:
-        if order.state is not OrderState.OPEN:
-            assert decide(order, attempt, report, now).order is order.state
+        captured = Verdict(AttemptState.CAPTURED, OrderState.PAID, EventType.ORDER_PAID)
+        assert (verdict == captured) == pays
+        assert pays or verdict.order is order.state
 
 
 def test_money_that_arrived_is_never_undone_by_later_news() -> None:
+    """F11: whatever comes late, "failed", "closed" or an older state."""
     for order, attempt, report, now in CASES:
         if attempt.state.holds_money:
             assert decide(order, attempt, report, now).attempt is attempt.state
 
 
-def test_surplus_is_owed_back_from_the_moment_it_is_known() -> None:
+def test_surplus_is_told_and_owed_back_from_the_moment_it_is_known() -> None:
     for order, attempt, report, now in CASES:
         verdict = decide(order, attempt, report, now)
         becomes_surplus = verdict.attempt is AttemptState.SURPLUS is not attempt.state
-        assert (verdict.refund is not None) == (verdict.sibling or becomes_surplus)
+        surplus = verdict.sibling or becomes_surplus
+        assert (verdict.event is EventType.ATTEMPT_SURPLUS) == surplus
+        assert (verdict.refund is not None) == surplus
+        if verdict.refund is not None:
+            assert report.money is not None
+            given_back = report.refunded is not None and report.refunded >= report.money.amount
+            assert verdict.refund is (RefundState.DONE if given_back else RefundState.HELD)
 
 
 def test_only_the_plain_price_is_given_back_without_a_person() -> None:
     for order, attempt, report, now in CASES:
         verdict = decide(order, attempt, report, now)
-        assert verdict.refund in (None, RefundState.HELD, RefundState.DONE)
-        if verdict.refund is not None and verdict.releasable:
-            assert (report.money, report.refunded) == (attempt.money, 0)
+        plain = (report.money, report.refunded) == (attempt.money, 0)
+        assert verdict.releasable is (verdict.refund is not None and plain)
+
+
+@pytest.mark.parametrize("state", AttemptState)
+@pytest.mark.parametrize("outcome", [Outcome.DECLINED, Outcome.CLOSED])
+def test_an_attempt_ends_on_the_word_of_its_channel_unless_it_has_ended(
+    state: AttemptState, outcome: Outcome
+) -> None:
+    attempt = an_attempt("1", state)
+    order = an_order(attempt)
+    ends = AttemptState(outcome.value) if state.live else state
+    assert decide(order, attempt, a_report(attempt, outcome), NOW) == Verdict(ends, order.state)
 
 
 @pytest.mark.parametrize("outcome", [Outcome.UNPAID, Outcome.NOT_FOUND])
@@ -128,8 +156,12 @@ def test_an_attempt_ends_by_time_only_when_the_channel_says_unpaid_after_live_un
 ) -> None:
     attempt = an_attempt()
     report = a_report(attempt, outcome)
-    assert decide(an_order(attempt), attempt, report, NOW).attempt is AttemptState.PAYING
-    assert decide(an_order(attempt), attempt, report, AFTER_LIFE).attempt is AttemptState.CLOSED
+    for moment, state in (
+        (END_OF_LIFE - timedelta(microseconds=1), AttemptState.PAYING),
+        (END_OF_LIFE, AttemptState.CLOSED),
+        (AFTER_LIFE, AttemptState.CLOSED),
+    ):
+        assert decide(an_order(attempt), attempt, report, moment).attempt is state
 
 
 @pytest.mark.parametrize("outcome", [Outcome.PROCESSING, Outcome.APPROVED])

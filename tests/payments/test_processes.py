@@ -111,6 +111,7 @@ async def test_with_redis_stopped_ten_clicks_on_two_processes_make_one_number(
 async def test_without_redis_an_order_is_paid_and_announced(
     start_rig: StartRig, valkey: Running
 ) -> None:
+    """F7: with Redis stopped, from the order to the webhook."""
     rig = await start_rig(redis_url=valkey.url, worker=True)
     await valkey.stop()
     order = await rig.order()

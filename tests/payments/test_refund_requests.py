@@ -77,7 +77,7 @@ async def held_refund(rig: Rig) -> tuple[Order, Refund]:
 
 
 async def test_a_shop_without_stock_gives_all_of_it_back(rig: Rig) -> None:
-    """F30."""
+    """F30: the order stays paid, and says how much went back."""
     order, number = await paid_order(rig)
     opened = await refund(rig, order)
     assert (opened.state, opened.amount) == (RefundState.READY, PRICE)
@@ -258,6 +258,7 @@ async def test_no_other_number_while_the_channel_does_not_say_how_the_last_ended
 
 
 async def test_no_other_number_when_the_channel_did_it_after_all(rig: Rig) -> None:
+    """F36: the channel said no, and did it."""
     owed = await paid_twice(rig)
     await rig.faults(drop_callbacks=1)
     await rig.faults(error={"verb": "refund", "status": 403, "after_executing": True, "times": 1})

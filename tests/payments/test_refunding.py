@@ -57,7 +57,7 @@ async def test_the_journal_tells_how_the_money_went_back(rig: Rig) -> None:
 async def test_a_surplus_of_a_closed_order_is_given_back_though_there_is_no_winner(
     rig: Rig,
 ) -> None:
-    """F35."""
+    """F35: of its two queries there is one to ask."""
     await rig.faults(close="paid_race", refund_takes_s=0.0)
     order = await rig.order()
     number = number_in((await rig.apply(order)).body)
@@ -107,7 +107,7 @@ async def test_a_merchant_can_switch_the_machine_off(rig: Rig) -> None:
 async def test_a_channel_that_cannot_refund_makes_a_manual_case(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """F27."""
+    """F27: the money goes back by hand, and the channel is not called."""
     owed = await paid_twice(rig)
     traits(monkeypatch, refunds=False)
     await carry_on(rig)

@@ -83,6 +83,7 @@ async def test_two_payments_of_one_order_are_one_capture_and_one_surplus(rig: Ri
 async def test_without_the_version_guard_and_the_index_an_order_is_captured_twice(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, version: bool, index: bool, captured: int
 ) -> None:
+    """F6: a rival has read the order when the other one writes, and writes what it decided then."""
     order, first, second = await two_attempts(rig)
     if not version:
         unguarded = moves._SETTLE.replace("AND version = $7", "AND $7::bigint > 0")
@@ -110,6 +111,7 @@ async def test_without_the_version_guard_and_the_index_an_order_is_captured_twic
 
 
 async def test_a_second_payment_under_one_number_is_a_sibling_surplus(rig: Rig) -> None:
+    """F33: each payment is a row, whichever is heard of again."""
     order = await rig.order()
     number = number_in((await rig.apply(order)).body)
     for _ in range(2):  # and the same news again changes nothing
@@ -123,6 +125,7 @@ async def test_a_second_payment_under_one_number_is_a_sibling_surplus(rig: Rig) 
 
 
 async def test_a_wrong_amount_is_surplus_and_held(rig: Rig) -> None:
+    """F22: it pays nothing, and a person looks before it goes back."""
     order = await rig.order()
     number = number_in((await rig.apply(order)).body)
     await rig.desk.settle(paid(number, amount=PRICE - 1))
@@ -158,6 +161,7 @@ async def test_the_losers_of_a_paid_order_are_closed_at_the_channel(start_rig: S
 
 
 async def test_a_callback_for_an_unknown_number_is_kept_and_settled_later(rig: Rig) -> None:
+    """F5: it is kept and refused, so that it comes again, and is not needed a second time."""
     order = await rig.order()
     applied = await rig.apply(order)
     number = number_in(applied.body)

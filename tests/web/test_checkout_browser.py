@@ -201,6 +201,7 @@ async def test_where_sockets_do_not_pass_the_page_waits_on_the_status(
 
 
 async def test_where_nothing_can_wait_the_page_polls(browser: Browser, rig: Rig) -> None:
+    """F25: sockets and long-polls fail, and the page shows the payment all the same."""
     async with tab(browser, rig) as shop:
         await shop.page.route_web_socket("**/ws", refuse)
         await shop.page.route(re.compile(r"wait=25"), lambda route: route.abort())
@@ -247,6 +248,7 @@ async def test_a_socket_that_died_on_its_way_is_found_out(browser: Browser, rig:
 
 
 async def test_a_page_that_was_offline_says_so_and_catches_up(browser: Browser, rig: Rig) -> None:
+    """F25: nothing reaches the phone while it is paid; back on line it shows it."""
     async with tab(browser, rig) as shop:
         await shop.page.route_web_socket("**/ws", refuse)
         await shop.open()

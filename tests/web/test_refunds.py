@@ -213,6 +213,7 @@ async def test_refunds_are_paged_newest_first(api: Api) -> None:
 
 
 async def test_double_clicks_refund_no_more_than_there_is(api: Api) -> None:
+    """F20: five clicks on a refund of more than half."""
     order = await paid_order(api)
     url = f"/v1/orders/{order}/refunds"
     answers = await asyncio.gather(*(api.post(url, {"amount": 60}) for _ in range(5)))
