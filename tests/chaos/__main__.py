@@ -16,6 +16,7 @@ def main(minutes: float, seed: int | None) -> None:
     """Run load through real processes while everything fails, and count the money."""
     load_s = minutes * 60
     seed = random.randrange(10**6) if seed is None else seed
+    click.echo(f"seed {seed}")
     report = uvloop.run(run_chaos(Plan(seed=seed, load_s=load_s, at_most_s=load_s + 60)))
     click.echo(report.text())
     sys.exit(1 if report.wrong else 0)

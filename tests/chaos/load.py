@@ -9,7 +9,7 @@ from typing import Final
 from tests.chaos.buyers import Buyer, World
 from tests.chaos.stories import SHARES, Story, live, pays_after_the_expiry
 
-_AT_ONCE: Final = 200
+_AT_ONCE: Final = 100
 _COMES_EVERY_S: Final = 1 / 24
 # Orders that are to expire within the run are made in its first seconds, every so often.
 _EXPIRING_EVERY_S: Final = 0.8

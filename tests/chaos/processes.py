@@ -68,8 +68,9 @@ class Program:
             self.start()
 
     async def stop(self) -> None:
+        """End it for good; nobody needs its last words."""
         if self._process is not None:
-            await end(self._process, (signal.SIGTERM, signal.SIGKILL))
+            await end(self._process, (signal.SIGKILL,))
 
     def _is_up(self) -> bool:
         said = self._said()

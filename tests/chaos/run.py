@@ -37,7 +37,6 @@ from tests.chaos.timeline import timeline_of
 _CALM_S: Final = 8.0
 # So long before the end no order is made that is to expire in the run.
 _LAST_EXPIRING_S: Final = 50.0
-_LAST_BUYERS_S: Final = 90.0
 _LOOK_AGAIN_S: Final = 0.5
 _MOST_SHOWN: Final = 20
 _MADE: Final = """
@@ -74,7 +73,7 @@ class Run:
         self.load = Load(
             World(place, client, self.sightings),
             random.Random(self.random.random()),
-            expiring_for_s=max(5.0, plan.load_s - _LAST_EXPIRING_S),
+            expiring_for_s=plan.load_s - _LAST_EXPIRING_S,
         )
 
 
@@ -108,12 +107,14 @@ def _roomy_memory() -> Path | None:
 
 @asynccontextmanager
 async def _http() -> AsyncIterator[aiohttp.ClientSession]:
-    connector = aiohttp.TCPConnector(limit=0)
+    # A call is a connection, so that the balancer can share the calls out.
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(connector=connector) as http:
         yield http
 
 
 async def _go(run: Run, blows: Blows) -> Report:
+    plan = run.plan
     lies = lies_of_all(run.random, run.tally, run.place, run.client)
     for liar in lies:
         await liar.be_honest()
@@ -121,15 +122,16 @@ async def _go(run: Run, blows: Blows) -> Report:
     async with _in_the_background(run):
         await _strike_and_flow(run, blows, lies, began)
         load_s = time.monotonic() - began
-        await run.load.see_off(_LAST_BUYERS_S)
+        await run.load.see_off(plan.drain_within_s)
         evidence, violations = await _drain(run)
+    violations += _seen(run)
     drain_s = time.monotonic() - began - load_s
     shown = [
         Wrong(violation, await timeline_of(run.place, run.sightings, violation.order, began))
         for violation in violations[:_MOST_SHOWN]
     ]
     return Report(
-        seed=run.plan.seed,
+        seed=plan.seed,
         load_s=load_s,
         drain_s=drain_s,
         counts=count(evidence),
@@ -162,19 +164,21 @@ async def _in_the_background(run: Run) -> AsyncIterator[None]:
 async def _strike_and_flow(run: Run, blows: Blows, lies: list[Lies], began: float) -> None:
     """Let buyers come and faults strike, until there was enough of both."""
     plan, calm, over = run.plan, asyncio.Event(), asyncio.Event()
+    if plan.faults:
+        kinds = (*blows.kinds, *(kind for liar in lies for kind in liar.kinds))
+        run.tally.struck.update(dict.fromkeys(kinds, 0))
 
     async def tell_when() -> None:
-        kinds = [*blows.kinds, *(kind for liar in lies for kind in liar.kinds)]
         while not over.is_set():
             await asyncio.sleep(_LOOK_AGAIN_S)
             flowed_s = time.monotonic() - began
-            struck = min(run.tally.struck[kind] for kind in kinds)
-            enough = not plan.faults or struck >= plan.least_of_each_fault
-            if (enough and flowed_s >= plan.load_s - _CALM_S) or flowed_s >= plan.at_most_s:
+            if flowed_s >= plan.at_most_s:
                 calm.set()
-            if flowed_s >= plan.at_most_s or (
-                calm.is_set() and flowed_s >= plan.load_s and await _load_is_enough(run)
-            ):
+                over.set()
+            elif not calm.is_set():
+                if flowed_s >= plan.load_s - _CALM_S and _struck_is_enough(run):
+                    calm.set()
+            elif flowed_s >= plan.load_s and await _load_is_enough(run):
                 over.set()
 
     async with asyncio.TaskGroup() as tasks:
@@ -186,8 +190,15 @@ async def _strike_and_flow(run: Run, blows: Blows, lies: list[Lies], began: floa
                 tasks.create_task(liar.deal(calm))
 
 
+def _struck_is_enough(run: Run) -> bool:
+    return all(times >= run.plan.least_of_each_fault for times in run.tally.struck.values())
+
+
 async def _load_is_enough(run: Run) -> bool:
-    conn = await asyncpg.connect(run.place.database_url)
+    try:
+        conn = await asyncpg.connect(run.place.database_url)
+    except (OSError, asyncpg.PostgresError):
+        return False  # the last blow hit PostgreSQL, and it is not back yet
     try:
         orders, surplus = await conn.fetchrow(_MADE) or (0, 0)
     finally:
@@ -202,7 +213,7 @@ async def _drain(run: Run) -> tuple[Evidence, list[Violation]]:
         evidence = await gather_evidence(run.place, run.client)
         violations = judge(evidence, run.readers)
         if not violations or time.monotonic() > until:
-            return evidence, [*violations, *_seen(run)]
+            return evidence, violations
         await asyncio.sleep(_LOOK_AGAIN_S)
 
 
