@@ -173,6 +173,21 @@ async def a_signed_callback(rig: Rig, order: Order) -> tuple[bytes, Mapping[str,
     return body, msgspec.json.decode(headers, type=dict[str, str])
 
 
+async def test_a_callback_for_an_unknown_number_comes_again_until_it_is_known(rig: Rig) -> None:
+    """F5: it is not acknowledged, it is kept once, and the sending after our commit is settled."""
+    order = await rig.order()
+    body, headers = await a_signed_callback(rig, order)
+    [attempt] = (await rig.read(order)).attempts
+    pool, url = rig.desk.pool, f"{rig.url}/callbacks/{ACCOUNT}"
+    for known, status in ((False, 404), (False, 404), (True, 204)):
+        number = attempt.number if known else "hidden"
+        await pool.execute("UPDATE attempts SET number = $2 WHERE id = $1", attempt.id, number)
+        async with rig.http.post(url, data=body, headers=headers) as answer:
+            assert answer.status == status
+        assert await pool.fetchval("SELECT count(*) FROM callbacks") == 1
+    assert (await rig.read(order)).paid_attempt == attempt.id
+
+
 async def test_one_callback_three_times_at_three_processes_has_one_effect(rig: Rig) -> None:
     """F15: and every copy is acknowledged."""
     order = await rig.order()
