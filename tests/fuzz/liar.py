@@ -1,0 +1,124 @@
+"""A channel that lies, and calls that arrive too late, over the real adapter and the sandbox.
+
+The sandbox keeps a ledger and never says what is not so. Real channels do: a query answers from a
+replica that has not heard of the payment, and a request that the caller gave up on is carried out
+minutes later. Both are put between the gateway and its adapter here, for each channel on its own.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
+import aiohttp
+from msgspec import Struct, field
+
+from gateway.channels.base import (
+    Callback,
+    CallbackRead,
+    Channel,
+    CloseResult,
+    Created,
+    CreateRequest,
+    RefundRequest,
+    Traits,
+)
+from gateway.errors import ChannelRefused, ChannelUnavailable
+from gateway.model import ChannelReport, Outcome, RefundReport, Source
+from gateway.payments.accounts import Maker
+
+Said = TypeVar("Said")
+Call = Callable[[], Awaitable[object]]
+
+
+class Temper(Struct):
+    """How one channel behaves: what the next queries lie, and which calls are held up."""
+
+    lies: list[Outcome] = field(default_factory=list)
+    denies_refunds: int = 0  # so many queries of refunds answer that there is none
+    holds_up: list[str] = field(default_factory=list)
+    on_their_way: list[Call] = field(default_factory=list)
+
+    def mend(self) -> None:
+        """Lie no more and hold nothing up any more; what is on its way stays so."""
+        self.lies.clear()
+        self.holds_up.clear()
+        self.denies_refunds = 0
+
+    async def arrive(self) -> bool:
+        """Let the oldest call that was held up arrive; its answer reaches nobody."""
+        if not self.on_their_way:
+            return False
+        try:
+            await self.on_their_way.pop(0)()
+        except (ChannelRefused, ChannelUnavailable):
+            return True
+        return True
+
+
+class Liar:
+    """A channel's adapter, as `gateway.channels.base.Channel`, with a temper."""
+
+    def __init__(self, account: str, honest: Channel, temper: Temper) -> None:
+        self._account = account
+        self._honest = honest
+        self._temper = temper
+
+    @property
+    def traits(self) -> Traits:
+        return self._honest.traits
+
+    async def create(self, request: CreateRequest) -> Created:
+        return await self._sent("create", lambda: self._honest.create(request))
+
+    async def query(self, number: str) -> ChannelReport:
+        report = await self._honest.query(number)
+        if not self._temper.lies:
+            return report
+        return ChannelReport(self._account, number, self._temper.lies.pop(0), Source.POLL)
+
+    async def close(self, number: str) -> CloseResult:
+        return await self._sent("close", lambda: self._honest.close(number))
+
+    async def refund(self, request: RefundRequest) -> RefundReport:
+        return await self._sent("refund", lambda: self._honest.refund(request))
+
+    async def query_refund(
+        self, number: str, attempt_number: str, payment_ref: str = ""
+    ) -> RefundReport | None:
+        found = await self._honest.query_refund(number, attempt_number, payment_ref)
+        if self._temper.denies_refunds == 0:
+            return found
+        self._temper.denies_refunds -= 1
+        return None
+
+    def read(self, callback: Callback) -> CallbackRead:
+        return self._honest.read(callback)
+
+    async def refresh_keys(self) -> None:
+        await self._honest.refresh_keys()
+
+    def acknowledgement(self) -> tuple[int, bytes]:
+        return self._honest.acknowledgement()
+
+    def rejection(self, detail: str) -> tuple[int, bytes]:
+        return self._honest.rejection(detail)
+
+    async def _sent(self, verb: str, call: Callable[[], Awaitable[Said]]) -> Said:
+        if verb in self._temper.holds_up:
+            self._temper.holds_up.remove(verb)
+            self._temper.on_their_way.append(call)
+            raise ChannelUnavailable("the call takes longer than anybody waits")
+        return await call()
+
+
+def with_temper(make: Maker, temper: Temper) -> Maker:
+    """Make adapters that have this temper."""
+
+    def make_liar(
+        account: str,
+        settings: Mapping[str, str],
+        secrets: Mapping[str, str],
+        http: aiohttp.ClientSession,
+    ) -> Channel:
+        return Liar(account, make(account, settings, secrets, http), temper)
+
+    return make_liar

@@ -1,0 +1,170 @@
+"""The machine: hypothesis chooses what happens next, and makes a list that fails short."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import ClassVar
+
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from tests.fuzz.choices import (
+    AMOUNTS,
+    APPLY,
+    ARRIVE,
+    AT_ONCE,
+    CLOSE,
+    COME_BACK,
+    DECIDE,
+    DELIVER,
+    EXPIRE,
+    FAULT,
+    FORGE,
+    HOLD_UP,
+    LIE,
+    LOSE_REDIS,
+    OPEN,
+    OPEN_AGAIN,
+    PAY,
+    PAY_BADLY,
+    POLL,
+    READ_ON,
+    REFUND,
+    SCAN,
+    SHOP,
+    SWEEP,
+    TELL_AND_ACT,
+    WAY,
+    WAYS_OF_ONE,
+)
+from tests.fuzz.judging import faults_of_the_moment, faults_of_what_is_shown
+from tests.fuzz.settling import must_be_whole, settle_down
+from tests.fuzz.steps import Apply, AtOnce, Deliver, Follow, Open, Pay, PayAll, Refund, Step
+from tests.fuzz.world import Broken, World
+
+
+class Machine(RuleBasedStateMachine):
+    """One list of steps: each is taken, and judged; in the end everything must settle."""
+
+    world: ClassVar[World]
+    runner: ClassVar[asyncio.Runner]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[tuple[Step, str]] = []
+        self.runner.run(self.world.begin())
+
+    def take(self, step: Step) -> None:
+        self.runner.run(take(self.world, step, self.taken))
+
+    def teardown(self) -> None:
+        self.runner.run(end(self.world, self.taken))
+
+    @initialize()
+    def begin(self) -> None:
+        self.take(Open())
+
+    @rule(way=WAY)
+    def buy(self, way: str) -> None:
+        self._buy(way)
+
+    @rule(ways=WAYS_OF_ONE)
+    def pay_several_codes(self, ways: list[str]) -> None:
+        self._take_all(Open(), *(Apply(way=way) for way in ways), PayAll())
+
+    @rule(way=WAY, amounts=AMOUNTS)
+    def buy_and_return(self, way: str, amounts: list[int]) -> None:
+        self._buy(way)
+        self.take(AtOnce(tuple(Refund(amount=amount) for amount in amounts)))
+
+    @rule(step=OPEN | OPEN_AGAIN)
+    def open(self, step: Step) -> None:
+        self.take(step)
+
+    @rule(step=APPLY)
+    def apply(self, step: Step) -> None:
+        self.take(step)
+
+    @rule(step=PAY)
+    def pay(self, step: Step) -> None:
+        self.take(step)
+
+    @rule(step=PAY_BADLY | SCAN)
+    def pay_badly(self, step: Step) -> None:
+        self.take(step)
+
+    @rule(step=DELIVER)
+    def deliver(self, step: Step) -> None:
+        self.take(step)
+
+    @rule(step=POLL | COME_BACK)
+    def ask(self, step: Step) -> None:
+        self.take(step)
+
+    @rule(step=CLOSE | EXPIRE)
+    def end(self, step: Step) -> None:
+        self.take(step)
+
+    @rule(step=SWEEP | READ_ON)
+    def sweep(self, step: Step) -> None:
+        self.take(step)
+
+    @rule(step=REFUND | DECIDE)
+    def refund(self, step: Step) -> None:
+        self.take(step)
+
+    @rule(step=AT_ONCE)
+    def at_once(self, step: Step) -> None:
+        self.take(step)
+
+    @rule(step=TELL_AND_ACT)
+    def tell_and_act(self, step: Step) -> None:
+        self.take(step)
+
+    @rule(step=FAULT | LIE | HOLD_UP)
+    def misbehave(self, step: Step) -> None:
+        self.take(step)
+
+    @rule(step=LOSE_REDIS | SHOP | ARRIVE | FORGE)
+    def trouble(self, step: Step) -> None:
+        self.take(step)
+
+    def _buy(self, way: str) -> None:
+        self._take_all(Open(), Apply(way=way), Follow(), Pay(), Deliver())
+
+    def _take_all(self, *steps: Step) -> None:
+        for step in steps:
+            self.take(step)
+
+
+async def play(world: World, steps: Sequence[Step]) -> None:
+    """Take a list of steps, let everything settle, and judge. Raises Broken."""
+    taken: list[tuple[Step, str]] = []
+    await world.begin()
+    for step in steps:
+        await take(world, step, taken)
+    await end(world, taken)
+
+
+async def take(world: World, step: Step, taken: list[tuple[Step, str]]) -> None:
+    try:
+        taken.append((step, await step.take(world)))
+        await world.desk.errands.finish(10)
+        await must_be_whole(await faults_of_the_moment(world))
+    except Broken as broken:
+        raise _with_story(world, broken, taken) from None
+
+
+async def end(world: World, taken: list[tuple[Step, str]]) -> None:
+    try:
+        await must_be_whole(await faults_of_what_is_shown(world))
+        await settle_down(world)
+        world.tally += Counter({"lists": 1, "steps": len(taken)})
+    except Broken as broken:
+        raise _with_story(world, broken, taken) from None
+
+
+def _with_story(world: World, broken: Broken, taken: list[tuple[Step, str]]) -> Broken:
+    """Say what was done and what came of it, as a list that `play` takes again."""
+    told = [f"    {step},  # {came}" for step, came in taken]
+    world.broken.append("\n".join([str(broken), "play(world, [", *told, "])"]))
+    return Broken(world.broken[-1])
