@@ -16,8 +16,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 RUNS := .venv/.runs
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
-LOCK := $(BIN)/uv pip compile pyproject.toml --extra telemetry --universal --generate-hashes \
-	--no-emit-index-url --no-header --quiet
+LOCK := $(BIN)/uv pip compile pyproject.toml --extra amqp --extra telemetry --universal \
+	--generate-hashes --no-emit-index-url --no-header --quiet
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 SQL := gateway/db/migrations
 
@@ -98,8 +98,8 @@ venv:
 		$(APT) update && $(APT) install --yes python3-venv >/dev/null; fi
 	@$(PYTHON) -m venv --clear .venv
 
-# What the tests need of the machine: a browser that can draw Chinese, and Node.js for the
-# channels' own SDKs. Where we may not install, the tests that need them fail and say so.
+# What the tests need of the machine: a browser that can draw Chinese, Node.js for the channels' own
+# SDKs, and a RabbitMQ. Where we may not install, the tests that need them fail and say so.
 .PHONY: tools
 tools:
 	@missing=; \
@@ -107,8 +107,9 @@ tools:
 	fc-list :lang=zh 2>/dev/null | grep -q . || missing="$$missing fonts-wqy-zenhei"; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
 	command -v npm >/dev/null || missing="$$missing npm"; \
+	test -x /usr/lib/rabbitmq/bin/rabbitmq-server || missing="$$missing rabbitmq-server"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
-		echo "Missing for the browser and SDK tests:$$missing"; exit 0; fi; \
+		echo "Missing for the tests:$$missing"; exit 0; fi; \
 	echo "Installing$$missing ..."; \
 	$(APT) update && $(APT) install --yes --no-install-recommends $$missing >/dev/null
