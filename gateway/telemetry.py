@@ -10,7 +10,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
@@ -75,11 +75,14 @@ _SECRET_TEXT: Final = re.compile(
 )
 
 
+_OUTAGE_EVERY_S: Final = 10.0
+
+
 class Seldom:
     """Lets a line with `outage` through once in ten seconds, with how many were left out."""
 
-    def __init__(self, every_s: float = 10.0) -> None:
-        self._every_s = every_s
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._told: dict[tuple[object, ...], tuple[float, int]] = {}  # when again, left out
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -87,11 +90,11 @@ class Seldom:
             return event
         what = tuple(event.get(name) for name in ("event", "outage", "sweep", "work"))
         again_at, left_out = self._told.get(what, (0.0, 0))
-        now = time.monotonic()
+        now = self._clock()
         if now < again_at:
             self._told[what] = (again_at, left_out + 1)
             raise structlog.DropEvent
-        self._told[what] = (now + self._every_s, 0)
+        self._told[what] = (now + _OUTAGE_EVERY_S, 0)
         if left_out:
             event["left_out"] = left_out
         return event
@@ -134,6 +137,8 @@ def configure_logging(level: str, *, as_json: bool | None = None) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
+    # The pool tells an outage by a traceback for each try; we tell it ourselves, in a line.
+    logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

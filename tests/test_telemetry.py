@@ -12,7 +12,7 @@ import structlog
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from gateway.errors import ConfigurationError
-from gateway.telemetry import configure_logging, log, log_context, span, tracing
+from gateway.telemetry import Seldom, configure_logging, log, log_context, span, tracing
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +56,26 @@ def test_lines_below_the_level_are_not_written(capsys: pytest.CaptureFixture[str
 def test_an_unknown_level_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="'loud' is none of debug, info"):
         configure_logging("loud")
+
+
+def test_an_outage_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", as_json=True)
+    for _ in range(1000):
+        log.warning("sweep_failed", outage="postgresql", sweep="ask")
+        log.warning("sweep_failed", outage="postgresql", sweep="expire")
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_what_was_left_out_is_counted() -> None:
+    now = 0.0
+    seldom = Seldom(clock=lambda: now)
+    said = {"event": "sweep_failed", "outage": "redis"}
+    assert seldom(None, "", dict(said)) == said
+    for _ in range(3):
+        with pytest.raises(structlog.DropEvent):
+            seldom(None, "", dict(said))
+    now = 60.0
+    assert seldom(None, "", dict(said)) == {**said, "left_out": 3}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import asyncpg
 
 from gateway.db import events
 from gateway.db.events import Message
+from gateway.outages import missing
 from gateway.settings import Settings
 from gateway.telemetry import EVENTS_PUBLISHED, EVENTS_WAITING, log
 from workers.redis_stream import RedisStream
@@ -65,7 +66,8 @@ async def keep_publishing(
         except Exception as error:  # noqa: BLE001 - whatever it was, the queue is tried again
             failures += 1
             if failures == 1:  # one line for as long as it lasts
-                log.warning("events_not_published", error=type(error).__name__)
+                away = missing(error) or "queue"
+                log.warning("events_not_published", outage=away, error=type(error).__name__)
         else:
             if failures:
                 log.info("events_published_again", failures=failures)

@@ -47,6 +47,7 @@ class Pace(Struct, frozen=True):
     silence_s: float = 10.0  # from Redis, before it is asked whether it is still there
     ping_s: float = 25.0
     slow_reader_s: float = 10.0
+    read_s: float = 10.0  # for a read and the wait for its turn: PostgreSQL may stand still
 
 
 _USUAL_PACE: Final = Pace()
@@ -181,7 +182,7 @@ class Hub:
         return known
 
     async def _read(self, order_id: OrderId) -> Reading:
-        async with self._reads, self._pool.acquire() as conn:
+        async with asyncio.timeout(self.pace.read_s), self._reads, self._pool.acquire() as conn:
             # From here on it may miss what commits now, so nobody new may share it.
             self._readings.pop(order_id, None)
             reading = await orders.read(conn, order_id)

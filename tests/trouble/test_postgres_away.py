@@ -15,7 +15,9 @@ import pytest
 import pytest_asyncio
 
 from gateway.embedded import start_postgres
+from gateway.ids import new_order_id
 from gateway.migrate import migrate
+from gateway.push.hub import Hub, Pace
 from tests.conftest import database_named
 from tests.rig import Rig, StartRig, until
 from tests.trouble.doors import Visitors, hear_of_payment
@@ -23,6 +25,7 @@ from tests.trouble.judge import judge
 from tests.trouble.servers import Breakable, breakable, frozen, killed, restarted
 from tests.trouble.story import Merchant, is_ready
 from tests.trouble.wire import wired
+from tests.web.api import new_order
 
 # So that a server that stands still is given up soon.
 IMPATIENT: Final = 0.6
@@ -76,6 +79,18 @@ async def test_whether_postgresql_stands_still_is_told_soon(
     async with frozen(postgres_to_break):
         assert (await is_ready(rig))["postgresql"] == "unreachable"
     assert await until_standing(rig, "ok")
+
+
+async def test_nobody_waits_long_for_a_turn_to_read(redis_url: str, database_url: str) -> None:
+    """Those who watch read a few at a time; while PostgreSQL stands still no turn comes."""
+    async with (
+        asyncpg.create_pool(database_url, min_size=1, max_size=1) as pool,
+        pool.acquire(),
+    ):
+        hub = Hub(redis_url, pool, Pace(read_s=0.1))
+        reads = (hub.read(new_order_id()) for _ in range(20))
+        for failure in await asyncio.gather(*reads, return_exceptions=True):
+            assert isinstance(failure, TimeoutError)
 
 
 @pytest.mark.parametrize("state", [b"57P03", b"53300", b"28000", b"3D000"])
@@ -182,20 +197,38 @@ async def test_a_postgresql_that_was_made_read_only_is_said_to_be_so(
     await judge(rig)
 
 
+async def test_a_key_is_free_again_soon_after_the_request_that_held_it_failed(
+    start_rig: StartRig, database_url: str
+) -> None:
+    """Also where PostgreSQL was away when it should have been given back."""
+    merchant = Merchant(await start_rig())
+    body = new_order()
+    async with refusing(database_url, "57P01", "INSERT ON orders", "DELETE ON idempotency_keys"):
+        assert (await merchant.once("POST", "/v1/orders", body, "key")).status == 503
+        answer = await merchant.once("POST", "/v1/orders", body, "key")
+        assert (answer.status, answer.code) == (409, "request_in_progress")
+
+    async def opened() -> bool:
+        return (await merchant.once("POST", "/v1/orders", body, "key")).status == 201
+
+    await until(opened)
+
+
 @asynccontextmanager
-async def refusing(database_url: str, state: str) -> AsyncIterator[None]:
-    """Let every change of an order fail with that SQLSTATE."""
+async def refusing(database_url: str, state: str, *what: str) -> AsyncIterator[None]:
+    """Let what is done (every change of an order, else what is said) fail with that SQLSTATE."""
     conn = await asyncpg.connect(database_url)
     try:
         await conn.execute(
             f"""
             CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
-                $$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = '{state}'; END $$;
-            CREATE TRIGGER refuse BEFORE UPDATE ON orders EXECUTE FUNCTION refuse()
+                $$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = '{state}'; END $$
             """
         )
+        for each in what or ("UPDATE ON orders",):
+            await conn.execute(f"CREATE TRIGGER refuse BEFORE {each} EXECUTE FUNCTION refuse()")
         yield
-        await conn.execute("DROP TRIGGER refuse ON orders")
+        await conn.execute("DROP FUNCTION refuse CASCADE")
     finally:
         await conn.close()
 
