@@ -43,7 +43,7 @@ async def surplus_beside_a_refund(stage: Stage) -> Flows:
 
 
 async def two_sweeps(stage: Stage) -> Flows:
-    """The lease of the one ends while it is at work, and the other takes the refund over."""
+    """F18: the lease of the one ends while it is at work, and the other takes the refund over."""
     await _surplus(stage)
     return {"R": _sweep(stage), "S": _sweep_later(stage)}
 

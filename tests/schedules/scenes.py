@@ -19,15 +19,17 @@ from tests.schedules.stage import H5, NATIVE, Stage
 
 
 async def two_applies_of_one_kind(stage: Stage) -> Flows:
+    """F38: two clicks for the same, at two processes."""
     return {"A": stage.apply(NATIVE), "B": stage.apply(NATIVE)}
 
 
 async def two_applies_on_two_products(stage: Stage) -> Flows:
+    """F2: two tabs for two ways to pay."""
     return {"A": stage.apply(NATIVE), "B": stage.apply(H5)}
 
 
 async def apply_and_callback(stage: Stage) -> Flows:
-    """The buyer clicks again while the payment of what he was given arrives."""
+    """F32: the buyer clicks again while the payment of what he was given arrives."""
     await stage.applied_before(NATIVE)
     [first] = await stage.attempts()
     return {"A": stage.apply(NATIVE), "P": stage.pay(first.number)}
@@ -50,7 +52,7 @@ async def two_callbacks(stage: Stage) -> Flows:
 
 
 async def callback_poll_and_return(stage: Stage) -> Flows:
-    """F3: three ways to hear of one payment."""
+    """F3 and F18: three ways to hear of one payment, and whoever asks may die."""
     await stage.applied_before(NATIVE)
     [first] = await stage.attempts()
     return {
@@ -71,7 +73,7 @@ async def apply_and_merchant_close(stage: Stage) -> Flows:
 
 
 async def callback_and_expiry(stage: Stage) -> Flows:
-    """F12, by the clock."""
+    """F12: the money comes as the order expires."""
     await stage.applied_before(NATIVE)
     [first] = await stage.attempts()
     await stage.let_it_expire()
@@ -79,7 +81,7 @@ async def callback_and_expiry(stage: Stage) -> Flows:
 
 
 async def callback_and_merchant_close(stage: Stage) -> Flows:
-    """F12, by the merchant."""
+    """F12: the money comes as the merchant closes the order."""
     await stage.applied_before(NATIVE)
     [first] = await stage.attempts()
     return {"P": stage.pay(first.number), "C": stage.close()}

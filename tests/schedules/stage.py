@@ -208,8 +208,8 @@ class Stage:
 
     async def minutes_later(self) -> None:
         """What is still asked about is asked about, until nothing is due."""
-        await self.pool.execute(_A_MINUTE_LATER, self.order)
-        await self._ask_all()
+        if await self.pool.execute(_A_MINUTE_LATER, self.order) != "UPDATE 0":
+            await self._ask_all()
 
     async def days_later(self) -> None:
         """Nothing can be paid any more; every sweep runs until nothing is due."""

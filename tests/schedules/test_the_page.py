@@ -1,28 +1,64 @@
-"""docs/never-twice.md names tests and scenes that exist, and leaves no failure out."""
+"""docs/never-twice.md names tests, scenes and guards that exist, and leaves no failure out."""
 
+import ast
 import re
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from tests.schedules.scenes import SCENES
+from tests.schedules.test_guards import CASES
 
 TESTS: Final = Path(__file__).parent.parent
-ROWS: Final = re.findall(
-    r"^\| F(\d+) \|.*\| (.*) \|$",
-    (TESTS.parent / "docs" / "never-twice.md").read_text(),
-    re.MULTILINE,
-)
+PAGE: Final = (TESTS.parent / "docs" / "never-twice.md").read_text()
+# The failures by their numbers, and what shows each.
+ROWS: Final = {
+    int(number): shown
+    for number, shown in re.findall(r"^\| F(\d+) \|.*\| (.*) \|$", PAGE, re.MULTILINE)
+}
+_, *GUARDS = re.findall(r"^\| ([a-z' ]+) \| .* \| (.*) \|$", PAGE, re.MULTILINE)
+COMES: Final = "comes with"
 
 
-def test_what_the_page_names_exists() -> None:
-    defined = re.compile(r"^ *(?:async )?def (test_\w+)", re.MULTILINE)
-    known = {name for file in TESTS.rglob("*.py") for name in defined.findall(file.read_text())}
-    known |= {scene.name for scene in SCENES}
-    conditions = {word for scene in SCENES for word in str(scene.conditions).split("-")}
-    named = {name for _, shown in ROWS for name in re.findall(r"`(\w+)`", shown)}
-    assert named - known - conditions == set()
+def first_words() -> dict[str, str]:
+    """What every test, and every scene, says of itself."""
+    said = {scene.name: scene.flows.__doc__ or "" for scene in SCENES}
+    for file in TESTS.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                said[node.name] = ast.get_docstring(node) or ""
+    return said
 
 
-def test_each_failure_is_shown_or_said_to_come_with_its_channel() -> None:
-    assert [int(number) for number, _ in ROWS] == list(range(1, 39))
-    assert all("`" in shown or "comes with" in shown for _, shown in ROWS)
+SAID: Final = first_words()
+CONDITIONS: Final = {word for scene in SCENES for word in str(scene.conditions).split("-")}
+
+
+def test_no_failure_is_left_out() -> None:
+    assert list(ROWS) == list(range(1, 39))
+
+
+@pytest.mark.parametrize("number", ROWS)
+def test_what_shows_a_failure_exists_and_begins_with_its_number(number: int) -> None:
+    names = [name for name in re.findall(r"`(\w+)`", ROWS[number]) if name not in CONDITIONS]
+    assert names or COMES in ROWS[number]
+    for name in names:
+        numbers, colon, _ = SAID[name].partition(":")
+        assert colon, name
+        assert f"F{number}" in re.split(r", | and ", numbers), name
+
+
+def test_each_guard_is_taken_away_by_its_name_or_comes_with_its_channel() -> None:
+    """Those of the design, with those that were found to stand behind them."""
+    taken_away = {case.of for case in CASES}
+    assert {guard for guard, without in GUARDS if COMES not in without} == taken_away
+    assert {guard for guard, without in GUARDS if COMES in without} == {"capture claim"}
+    assert {
+        "winner index",
+        "version guard",
+        "order guard after create",
+        "closing of losers",
+        "refund uniqueness",
+        "callback's script",
+    } <= taken_away
