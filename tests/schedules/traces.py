@@ -13,7 +13,7 @@ from typing import Final
 
 from msgspec import Struct
 
-_READS: Final = (
+READS: Final = (
     "db orders.read",
     "db refunds.of_order",
     "db refunds.released_today",
@@ -61,7 +61,7 @@ class Trace:
     def then(self, name: str, step: str) -> "Trace":
         """The trace with one step more."""
         thing, _, _ = step.partition(" ")
-        reads = step.startswith(_READS)
+        reads = step.startswith(READS)
         kind = _Kind(name.partition("'")[0], thing, reads, name not in self._names)
         earlier = (last for known, last in self._rounds.items() if known.shares(kind))
         now = max(earlier, default=0) + 1
@@ -88,7 +88,7 @@ class Past:
         others = {
             other: trace.then(name, step) for other, trace in self._dead.items() if other != process
         }
-        if step.startswith(_READS):
+        if step.startswith(READS):
             self._dead = others | {process: self._dead.get(process, self.whole)}
             self.whole = self.whole.then(name, step)
         else:
