@@ -22,7 +22,7 @@ from tests.chaos.client import Client
 from tests.chaos.evidence import Evidence, gather_evidence
 from tests.chaos.faults import Blows, Lies, Tally, lies_of_all
 from tests.chaos.load import Load
-from tests.chaos.logs import redis_troubles
+from tests.chaos.logs import faults_of_ours, redis_troubles
 from tests.chaos.operators import approve_what_is_held
 from tests.chaos.oracle import Violation, count, judge
 from tests.chaos.place import PULLER, SHOP, Place, choose_ports, set_up
@@ -221,10 +221,8 @@ def _seen(run: Run) -> list[Violation]:
     """What was wrong while it went on."""
     troubles = [*run.tally.troubles, *redis_troubles(run.programs.product)]
     late = [Violation(order, what) for order, what in run.sightings.given_too_late(troubles)]
-    problems = [
-        Violation("", f"{what} ({times} times)")
-        for what, times in Counter(run.sightings.problems).items()
-    ]
+    wrong = [*run.sightings.problems, *faults_of_ours(run.programs.product)]
+    problems = [Violation("", f"{what} ({times} times)") for what, times in Counter(wrong).items()]
     deaths = [
         Violation("", f"{program.name} ended by itself: {said}")
         for program in run.programs.product
