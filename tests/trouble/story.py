@@ -106,6 +106,10 @@ async def hurry_webhooks(rig: Rig) -> None:
     )
 
 
+async def hurry_asks(rig: Rig) -> None:
+    await _execute(rig, "UPDATE attempts SET ask_at = now() WHERE ask_at > now()")
+
+
 async def _execute(rig: Rig, statement: str) -> None:
     await rig.desk.pool.execute(statement)
 

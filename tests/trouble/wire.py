@@ -41,7 +41,9 @@ class Wire:
         self.is_standby = False  # what new connections are told
         self._ends: list[asyncio.StreamWriter] = []
         self._server: asyncio.Server | None = None
-        self._doomed: tuple[str, When] | None = None
+        self._doomed = ""
+        self._passes = 0
+        self._when = When.BEFORE
 
     async def mend(self) -> None:
         self._server = await asyncio.start_server(self._join, "127.0.0.1", self.port)
@@ -58,9 +60,9 @@ class Wire:
             end.transport.abort()
         self._ends.clear()
 
-    def lose(self, statement: str, when: When) -> None:
-        """Cut the connection that executes the statement next, once."""
-        self._doomed = (statement.strip(), when)
+    def lose(self, statement: str, when: When, nth: int = 1) -> None:
+        """Cut the connection that executes the statement the nth time from now."""
+        self._doomed, self._when, self._passes = statement.strip(), when, nth - 1
 
     async def _join(self, ours: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         if self.refuses is not None:
@@ -77,12 +79,14 @@ class Wire:
 
     def take_doomed(self, statement: str) -> When | None:
         """Say when the connection that executes this is to be cut; it happens once."""
-        if self._doomed is None or self._doomed[0] != statement.strip():
+        if not self._doomed or self._doomed != statement.strip():
             return None
-        when = self._doomed[1]
-        self._doomed = None
+        if self._passes:
+            self._passes -= 1
+            return None
+        self._doomed = ""
         self.lost += 1
-        return when
+        return self._when
 
 
 class _Connection:
@@ -93,6 +97,7 @@ class _Connection:
         self._there = there
         self._back = back
         self._statements: dict[bytes, str] = {}
+        self._executed = ""
         self._ends_when_ready = False
 
     async def up(self, client: asyncio.StreamReader) -> None:
@@ -126,15 +131,18 @@ class _Connection:
         self._back.close()
 
     def _end_by(self, kind: bytes, body: bytes) -> When | None:
-        """Say whether this executes the doomed statement: by Bind, or as a plain query."""
+        """Say whether this executes the doomed statement: by Bind, or as a plain query (BEGIN and
+        COMMIT are such, and are known by the statement before them).
+        """
         if kind == b"P":
             name, text, _ = body.split(b"\0", 2)
             self._statements[name] = text.decode()
         if kind == b"B":
             name = body.split(b"\0", 2)[1]
-            return self._wire.take_doomed(self._statements.get(name, ""))
+            self._executed = self._statements.get(name, "")
+            return self._wire.take_doomed(self._executed)
         if kind == b"Q":
-            return self._wire.take_doomed(body.rstrip(b"\0").decode())
+            return self._wire.take_doomed(self._executed + body.rstrip(b"\0").decode())
         return None
 
     def _hang_up(self) -> None:
