@@ -58,6 +58,10 @@ lint: $(READY) ## check what needs no running: style, types, layers, SQL, Docker
 prove: $(READY) ## run every schedule of the proof, not only what `make test` has time for
 	@SCHEDULES=all $(BIN)/python -m pytest tests/schedules --timeout=0 -s $(ARGS)
 
+.PHONY: chaos
+chaos: $(READY) ## run load through real processes while everything fails, and count the money
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
 .PHONY: bench
 bench: $(READY) ## measure against the floors, on this machine
 	@$(BIN)/python -m benchmarks $(ARGS)
