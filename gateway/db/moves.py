@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gateway.db.orders import Connection
 from gateway.ids import AttemptId, EventId, OrderId
-from gateway.model import Attempt, Evidence, Order, OrderState, Refund
+from gateway.model import Attempt, Evidence, Order, Refund
 
 # How long the sync webhook has before the sweep takes the event over.
 SYNC_WEBHOOK: Final = "30 seconds"
@@ -68,7 +68,7 @@ _SETTLE: Final = f"""
         UPDATE attempts a SET state = $13, payment_ref = $14, received_amount = $15,
             received_currency = $16, ask_at = $17, updated_at = $18, calling_until = NULL,
             needs_attention = false, cause = $11, evidence = (SELECT id FROM kept)
-        FROM moved WHERE a.id = $12 AND a.order_id = moved.id AND $19::text IS NULL
+        FROM moved WHERE a.id = $12 AND $19::text IS NULL
     ), losers AS (
         UPDATE attempts a SET superseded = true, ask_at = $18, updated_at = $18
         FROM moved
@@ -204,7 +204,7 @@ async def settle(
         [event.id for event in move.events],
         [event.type for event in move.events],
         [event.body for event in move.events],
-        before.state is OrderState.OPEN and after.state is not OrderState.OPEN,
+        before.state is not after.state,
     )
     return version is not None
 

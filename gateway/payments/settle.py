@@ -162,7 +162,7 @@ async def settle(
             order, now = reading
             attempt = _attempt_of(order, report)
             verdict = decide(order, attempt, report, now)
-            if not _moves(verdict, order, attempt):
+            if verdict.attempt is attempt.state and not verdict.sibling:
                 if evidence is not None:
                     await moves.keep(conn, evidence)
                 return Settled(order, attempt, moved=False)
@@ -192,10 +192,6 @@ def _attempt_of(order: Order, report: ChannelReport) -> Attempt:
         for attempt in order.attempts
         if attempt.account == report.account and attempt.number == report.number
     )
-
-
-def _moves(verdict: Verdict, order: Order, attempt: Attempt) -> bool:
-    return verdict.sibling or (verdict.attempt, verdict.order) != (attempt.state, order.state)
 
 
 def _move(
@@ -258,7 +254,6 @@ def _sibling(attempt: Attempt, report: ChannelReport, now: datetime) -> Attempt:
         received_currency=report.money.currency,
         next_action=None,
         next_action_until=None,
-        ask_at=None,
         created_at=now,
         updated_at=now,
     )
@@ -270,10 +265,9 @@ def _surplus_refund(
     """The debt. The machine looks at once at what it may give back; the rest waits for a person."""
     assert report.money is not None
     assert verdict.refund is not None
-    looked_at = verdict.releasable and verdict.refund is RefundState.HELD
     if verdict.refund is RefundState.DONE:
         note = "given back at the channel already"
-    elif looked_at:
+    elif verdict.releasable:
         note = "its order does not need it"
     else:
         note = "what arrived is not the price, or some of it was given back: a person looks"
@@ -291,7 +285,7 @@ def _surplus_refund(
         state=verdict.refund,
         created_at=now,
         updated_at=now,
-        check_at=now if looked_at else None,
+        check_at=now if verdict.releasable else None,
         note=note,
     )
 
@@ -305,12 +299,12 @@ def _after(
     now: datetime,
 ) -> Order:
     """The order as the write will leave it: what the outbox row says and the page is shown."""
-    ends = verdict.order is not OrderState.OPEN and order.state is OrderState.OPEN
+    becomes_paid = verdict.order is not order.state  # a report moves an order in no other way
 
     def shown(attempt: Attempt) -> Attempt:
         if attempt.id == moved.id:
             attempt = moved
-        elif ends and attempt.state.live:
+        elif becomes_paid and attempt.state.live:
             attempt = replace(attempt, superseded=True, ask_at=now, updated_at=now)
         if refund is not None and attempt.id == refund.attempt:
             attempt = replace(attempt, refund_state=refund.state, refund_waits=refund.waits)
@@ -318,7 +312,6 @@ def _after(
 
     siblings = (sibling,) if sibling else ()
     attempts = tuple(shown(attempt) for attempt in (*order.attempts, *siblings))
-    becomes_paid = verdict.order is OrderState.PAID and order.state is OrderState.OPEN
     return replace(
         order,
         version=order.version + 1,

@@ -32,8 +32,8 @@ MONEYS = (PRICE, Money(99, "CNY"), Money(100, "USD"))
 
 def domain() -> Iterator[tuple[Order, Attempt, ChannelReport, datetime]]:
     """Yield every kind of order, attempt, report and moment that decide() can be shown."""
-    for state, superseded, order_state, rival_captured in itertools.product(
-        AttemptState, (False, True), OrderState, (False, True)
+    for state, order_state, rival_captured in itertools.product(
+        AttemptState, OrderState, (False, True)
     ):
         attempt = an_attempt("1", state)
         captured = (state is AttemptState.CAPTURED) + rival_captured
@@ -43,7 +43,6 @@ def domain() -> Iterator[tuple[Order, Attempt, ChannelReport, datetime]]:
         rival = an_attempt("2", rival_state)
         elsewhere = replace(an_attempt("3", AttemptState.SURPLUS), account="ali")
         order = an_order(attempt, rival, elsewhere, state=order_state)
-        assert not superseded or order.attempts
         for outcome, now in itertools.product(Outcome, (NOW, AFTER_LIFE)):
             if outcome is not Outcome.PAID:
                 yield order, attempt, a_report(attempt, outcome), now
