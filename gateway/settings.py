@@ -7,6 +7,7 @@ alone.
 
 import tomllib
 from collections.abc import Mapping
+from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Final
@@ -17,6 +18,7 @@ from msgspec import Meta, Struct
 
 from gateway.errors import ConfigurationError
 
+AMQP: Final = ("amqp://", "amqps://")
 _PREFIX: Final = "PAYONCE_"
 
 
@@ -108,7 +110,7 @@ def _unusable(values: Mapping[str, object]) -> list[str]:
     schemes = {
         "database_url": ("postgresql://", "postgres://"),
         "redis_url": ("redis://", "rediss://", "unix://"),
-        "events_url": ("redis://", "rediss://", "unix://"),
+        "events_url": ("redis://", "rediss://", "unix://", *AMQP),
         "public_url": ("https://", "http://"),
     }
     for name, allowed in schemes.items():
@@ -117,4 +119,8 @@ def _unusable(values: Mapping[str, object]) -> list[str]:
             faults.append(
                 f"PAYONCE_{name.upper()} ({name}): must begin with {' or '.join(allowed)}"
             )
+    if str(values.get("events_url")).startswith(AMQP) and find_spec("aio_pika") is None:
+        faults.append(
+            "PAYONCE_EVENTS_URL (events_url): for RabbitMQ install PayOnce as payonce[amqp]"
+        )
     return faults

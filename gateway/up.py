@@ -32,7 +32,7 @@ from gateway.sandbox.keys import SandboxKeys, alipay_account, sandbox_keys, wech
 from gateway.sandbox.server import sandbox_app
 from gateway.sandbox.shop import ShopSettings, shop_app
 from gateway.secrets import Cipher, new_api_key, new_webhook_secret
-from gateway.settings import Settings
+from gateway.settings import AMQP, Settings
 
 MERCHANT: Final = "demo"
 _HOST: Final = "127.0.0.1"
@@ -106,7 +106,7 @@ async def everything(
             webhook_secret=secrets.webhook_secret,
             public_url=shop_url,
             database_path=str(data / "shop" / "shop.sqlite"),
-            events_url=settings.events_url or redis_url,
+            events_url=_stream_url(settings.events_url or redis_url),
             merchant=MERCHANT,
         )
         ledger = data / "sandbox" / "ledger.jsonl"
@@ -182,6 +182,11 @@ def kept_secret_keys(data: Path) -> tuple[str, ...]:
     """Return the secret key that `up` made in a data folder, if it made one."""
     path = data / _SECRETS
     return (_secrets(path).secret_key,) if path.exists() else ()
+
+
+def _stream_url(events_url: str) -> str | None:
+    """Return where the shop reads the message queue: it reads streams, and no RabbitMQ."""
+    return None if events_url.startswith(AMQP) else events_url
 
 
 def _make_folders(data: Path) -> None:

@@ -18,7 +18,7 @@ import asyncpg
 from gateway.db import events
 from gateway.db.events import Message
 from gateway.outages import missing
-from gateway.settings import Settings
+from gateway.settings import AMQP, Settings
 from gateway.telemetry import EVENTS_PUBLISHED, EVENTS_WAITING, log
 from workers.redis_stream import RedisStream
 
@@ -46,6 +46,10 @@ def queue_of(settings: Settings) -> Queue:
     """Return the queue at `events_url`, which is the Redis of everything else where it is unset."""
     url = settings.events_url or settings.redis_url
     assert url is not None
+    if url.startswith(AMQP):
+        from workers.amqp_exchange import AmqpExchange  # noqa: PLC0415 - its client is an extra
+
+        return AmqpExchange(url)
     return RedisStream(url, settings.events_kept)
 
 
