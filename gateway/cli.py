@@ -22,6 +22,7 @@ from gateway.embedded import embedded
 from gateway.errors import ConfigurationError, PayOnceError
 from gateway.lifespan import desk_for
 from gateway.migrate import migrate as apply_migrations
+from gateway.outages import missing
 from gateway.sandbox.keys import sandbox_keys
 from gateway.sandbox.server import sandbox_app
 from gateway.sandbox.shop import ShopSettings, shop_app
@@ -196,11 +197,20 @@ def shop(port: int, gateway_url: str, data: Path, events_url: str | None, mercha
 
 
 def main() -> None:
-    """Run a command; what is wrong with the settings is said in a sentence, without a traceback."""
+    """Run a command. What is wrong with the settings, or is away, is said in a sentence."""
     try:
         cli()
     except (PayOnceError, ValueError) as error:
         click.echo(f"payonce: {error}", err=True)
+        sys.exit(1)
+    except Exception as error:
+        if missing(error) != "postgresql":
+            raise
+        click.echo(
+            f"payonce: PostgreSQL does not serve us: {type(error).__name__}: {error}. "
+            "`payonce doctor` looks at everything that is needed.",
+            err=True,
+        )
         sys.exit(1)
 
 

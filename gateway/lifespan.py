@@ -12,6 +12,7 @@ from typing import Final
 import aiohttp
 import asyncpg
 from aiohttp import web
+from asyncpg.connect_utils import SessionAttribute
 from asyncpg.pool import PoolAcquireContext, PoolConnectionProxy
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -100,7 +101,7 @@ async def pool_for(settings: Settings) -> AsyncIterator["asyncpg.Pool[asyncpg.Re
         loop=None,
         timeout=statement_s / 2,
         command_timeout=statement_s * 1.5,  # after the server had its time to say so itself
-        target_session_attrs="primary",
+        target_session_attrs=SessionAttribute.primary,
         connection_class=PlainConnection,
         record_class=asyncpg.Record,
         server_settings={

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import asyncpg
+from asyncpg.connect_utils import SessionAttribute
 import msgspec
 
 from gateway.errors import ConfigurationError
@@ -60,7 +61,7 @@ async def migrate(database_url: str, folder: Path = MIGRATIONS) -> list[str]:
 async def pending(database_url: str, folder: Path = MIGRATIONS) -> list[str]:
     """Return the names of the files that are not applied yet. Raises MigrationError."""
     files = _read_files(folder)
-    connection = await asyncpg.connect(database_url)
+    connection = await asyncpg.connect(database_url, target_session_attrs=SessionAttribute.primary)
     try:
         if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
             return [file.name for file in files]
@@ -89,7 +90,7 @@ def _read_files(folder: Path) -> list[Migration]:
 @asynccontextmanager
 async def _alone(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     """Hold the lock of migrations, which ends with the connection, however that ends."""
-    connection = await asyncpg.connect(database_url)
+    connection = await asyncpg.connect(database_url, target_session_attrs=SessionAttribute.primary)
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
         yield connection

@@ -76,6 +76,17 @@ def test_a_merchant_is_added_once_and_its_key_is_kept_hashed(
     assert added["api_key"] not in listed.stdout
 
 
+@pytest.mark.parametrize("words", [("serve",), ("merchant", "list")])
+def test_a_database_that_is_away_is_said_in_a_sentence(
+    payonce: Command, words: tuple[str, ...]
+) -> None:
+    nowhere = f"postgresql://payonce:word@127.0.0.1:{free_port()}/payonce"
+    done = payonce(*words, PAYONCE_DATABASE_URL=nowhere)
+    assert done.returncode == 1
+    assert done.stderr.startswith("payonce: PostgreSQL does not serve us: ConnectionRefusedError")
+    assert "Traceback" not in done.stderr
+
+
 async def test_rotating_a_key_lets_both_work_for_a_while(
     payonce: Command, pool: asyncpg.Pool
 ) -> None:
