@@ -4,10 +4,10 @@ The schedules try every order of a few events; the machine (`machine.py`) tries 
 lists of many: orders, applications, wallets, callbacks that are lost, repeated, forged and told out
 of order, polls, expiry, refunds, operators, two of anything at once, channels that lie and stall
 (`liar.py`) or misbehave as the sandbox can, a Redis that forgets. Product, sandbox, PostgreSQL and
-Valkey are real (`world.py`), and what can happen is data (`steps.py`). After each step the sandbox's
-ledger and the gateway's tables are compared (`judging.py`). In the end the faults stop, time passes
-and persons decide (`settling.py`): then all money is recorded once, what is too much has gone back
-once, and nothing is stuck.
+Valkey are real (`world.py`), and what can happen is data (`steps.py`). After each step the ledger
+of the sandbox and the gateway's tables are compared (`judging.py`). In the end the faults stop,
+time passes and persons decide (`settling.py`): then all money is recorded once, what is too much
+has gone back once, and nothing is stuck.
 
     pytest tests/fuzz                 40 lists, the same each time, and one hunt for each guard
     FUZZ=10000 pytest tests/fuzz      so many, others each time

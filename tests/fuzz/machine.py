@@ -7,35 +7,7 @@ from typing import ClassVar
 
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from tests.fuzz.choices import (
-    AMOUNTS,
-    APPLY,
-    ARRIVE,
-    AT_ONCE,
-    CLOSE,
-    COME_BACK,
-    DECIDE,
-    DELIVER,
-    EXPIRE,
-    FAULT,
-    FORGE,
-    HOLD_UP,
-    LIE,
-    LOSE_REDIS,
-    OPEN,
-    OPEN_AGAIN,
-    PAY,
-    PAY_BADLY,
-    POLL,
-    READ_ON,
-    REFUND,
-    SCAN,
-    SHOP,
-    SWEEP,
-    TELL_AND_ACT,
-    WAY,
-    WAYS_OF_ONE,
-)
+from tests.fuzz import choices
 from tests.fuzz.judging import faults_of_the_moment, faults_of_what_is_shown
 from tests.fuzz.settling import must_be_whole, settle_down
 from tests.fuzz.steps import Apply, AtOnce, Deliver, Follow, Open, Pay, PayAll, Refund, Step
@@ -63,68 +35,73 @@ class Machine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.take(Open())
 
-    @rule(way=WAY)
-    def buy(self, way: str) -> None:
+    @rule(way=choices.WAY)
+    def buy_and_click_again(self, way: str) -> None:
         self._buy(way)
+        self.take(Apply(way=way))
 
-    @rule(ways=WAYS_OF_ONE)
-    def pay_several_codes(self, ways: list[str]) -> None:
-        self._take_all(Open(), *(Apply(way=way) for way in ways), PayAll())
+    @rule(ways=choices.WAYS_OF_ONE, letter=choices.RECENT)
+    def pay_several_codes(self, ways: list[str], letter: int) -> None:
+        self._take_all(Open(), *(Apply(way=way) for way in ways), PayAll(), Deliver(letter))
 
-    @rule(way=WAY, amounts=AMOUNTS)
+    @rule(way=choices.WAY, amounts=choices.AMOUNTS)
     def buy_and_return(self, way: str, amounts: list[int]) -> None:
         self._buy(way)
         self.take(AtOnce(tuple(Refund(amount=amount) for amount in amounts)))
 
-    @rule(step=OPEN | OPEN_AGAIN)
+    @rule(step=choices.OPEN | choices.OPEN_AGAIN)
     def open(self, step: Step) -> None:
         self.take(step)
 
-    @rule(step=APPLY)
+    @rule(step=choices.APPLY)
     def apply(self, step: Step) -> None:
         self.take(step)
 
-    @rule(step=PAY)
+    @rule(step=choices.PAY)
     def pay(self, step: Step) -> None:
         self.take(step)
 
-    @rule(step=PAY_BADLY | SCAN)
+    @rule(step=choices.PAY_BADLY | choices.SCAN)
     def pay_badly(self, step: Step) -> None:
         self.take(step)
 
-    @rule(step=DELIVER)
+    @rule(step=choices.DELIVER)
     def deliver(self, step: Step) -> None:
         self.take(step)
 
-    @rule(step=POLL | COME_BACK)
+    @rule(step=choices.POLL | choices.COME_BACK)
     def ask(self, step: Step) -> None:
         self.take(step)
 
-    @rule(step=CLOSE | EXPIRE)
+    @rule(step=choices.CLOSE | choices.EXPIRE)
     def end(self, step: Step) -> None:
         self.take(step)
 
-    @rule(step=SWEEP | READ_ON)
+    @rule(step=choices.SWEEP | choices.READ_ON)
     def sweep(self, step: Step) -> None:
         self.take(step)
 
-    @rule(step=REFUND | DECIDE)
+    @rule(step=choices.REFUND | choices.DECIDE)
     def refund(self, step: Step) -> None:
         self.take(step)
 
-    @rule(step=AT_ONCE)
+    @rule(step=choices.AT_ONCE)
     def at_once(self, step: Step) -> None:
         self.take(step)
 
-    @rule(step=TELL_AND_ACT)
+    @rule(step=choices.TELL_AND_ACT)
     def tell_and_act(self, step: Step) -> None:
         self.take(step)
 
-    @rule(step=FAULT | LIE | HOLD_UP)
+    @rule(step=choices.LIE | choices.HOLD_UP)
+    def lie(self, step: Step) -> None:
+        self.take(step)
+
+    @rule(step=choices.FAULT)
     def misbehave(self, step: Step) -> None:
         self.take(step)
 
-    @rule(step=LOSE_REDIS | SHOP | ARRIVE | FORGE)
+    @rule(step=choices.LOSE_REDIS | choices.SHOP | choices.ARRIVE | choices.FORGE)
     def trouble(self, step: Step) -> None:
         self.take(step)
 

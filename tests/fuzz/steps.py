@@ -7,7 +7,7 @@ answered what he must not be.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final, Literal, Protocol, TypeVar
 
@@ -302,7 +302,7 @@ class Fault(Struct, frozen=True, repr_omit_defaults=True):
     """A channel begins to misbehave, as the sandbox can."""
 
     channel: str
-    how: dict[str, object]
+    how: Mapping[str, object]
 
     async def take(self, world: World) -> str:
         await world.rig.faults(self.channel, **self.how)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import Phase, settings
 from hypothesis.errors import Flaky
 from hypothesis.stateful import run_state_machine_as_test
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.db import moves
 from gateway.locks.claims import Claims
@@ -51,6 +53,17 @@ def _money_always_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settle, "_decide_paid", unless_it_ended)
 
 
+def _what_ended_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = settle._moved
+
+    def for_good(
+        attempt: Attempt, report: ChannelReport, verdict: settle.Verdict, now: datetime
+    ) -> Attempt:
+        return replace(moved(attempt, report, verdict, now), ask_at=None)
+
+    monkeypatch.setattr(settle, "_moved", for_good)
+
+
 def _no_more_than_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refund_requests, "left_of", lambda order, _known: order.amount)
 
@@ -71,6 +84,7 @@ CASES: Final = (
     Case("losers are superseded", _losers_are_superseded, "and offers 1 attempts"),
     Case("cached answers are forgotten", _cached_answers_are_forgotten, "asked when the order was"),
     Case("money always wins", _money_always_wins, "was paid and is not recorded"),
+    Case("what ended is asked again", _what_ended_is_asked_again, "was paid and is not recorded"),
     Case("no more than captured", _no_more_than_captured, "gave back"),
 )
 
