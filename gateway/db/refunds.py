@@ -82,8 +82,8 @@ async def claim(conn: Connection, refund_id: RefundId, lease_s: float) -> bool:
 
 
 async def claim_due(conn: Connection, limit: int, lease_s: float) -> list[RefundId]:
-    """Claim what is due, the longest overdue first, however long that is."""
-    return [RefundId(row[0]) for row in await conn.fetch(_CLAIM_DUE, limit, lease_s)]
+    """Claim what is due, the longest overdue first, however long that is; they come by age."""
+    return sorted(RefundId(row[0]) for row in await conn.fetch(_CLAIM_DUE, limit, lease_s))
 
 
 async def check_later(conn: Connection, refund: Refund, in_s: float) -> None:
