@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 import asyncpg
-from asyncpg.connect_utils import SessionAttribute
 import msgspec
+from asyncpg.connect_utils import SessionAttribute
 
 from gateway.errors import ConfigurationError
 
