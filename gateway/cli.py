@@ -172,7 +172,11 @@ def sandbox(port: int, data: Path) -> None:
 @click.option("--port", default=8082, show_default=True)
 @click.option("--gateway-url", required=True)
 @click.option("--data", default=".payonce", show_default=True, type=click.Path(path_type=Path))
-@click.option("--events-url", help="PayOnce's message queue (redis://...), to read it too.")
+@click.option(
+    "--events-url",
+    envvar="PAYONCE_SHOP_EVENTS_URL",
+    help="PayOnce's message queue (redis://...), to read it too.",
+)
 @click.option("--merchant", default="demo", show_default=True, help="Whose events are ours.")
 def shop(port: int, gateway_url: str, data: Path, events_url: str | None, merchant: str) -> None:
     """Run the demo shop alone; PAYONCE_SHOP_API_KEY and PAYONCE_SHOP_WEBHOOK_SECRET must be set."""
