@@ -143,6 +143,8 @@ class Lies:
             "clock ahead": lambda: {"clock_shift_s": random_.uniform(60, 120)},
             "clock behind": lambda: {"clock_shift_s": random_.uniform(-120, -60)},
         }
+        if channel == "wechat":
+            self.kinds["answers badly signed"] = lambda: {"probe_answers": _TIMES}
         if channel == "alipay":
             self.kinds["unscanned codes closed"] = lambda: {"unscanned_close": "sticky"}
 

@@ -21,6 +21,7 @@ class Report(Struct, frozen=True):
     counts: Counts
     stories: Mapping[str, int]
     gave_up: int
+    excused: int  # ways to pay that left within ten seconds of the end, when Redis had failed
     faults: Mapping[str, int]
     answers: Mapping[str, int]
     wrong: Sequence[Wrong]
@@ -41,6 +42,7 @@ class Report(Struct, frozen=True):
             f"merchants' refunds  {counts.merchant_refunds}",
             f"events              {counts.events}",
             f"buyers who gave up  {self.gave_up}",
+            f"late, Redis failed  {self.excused}",
             _table("faults", self.faults),
             _table("buyers", self.stories),
             _table("answers", self.answers),

@@ -30,7 +30,7 @@ from tests.chaos.processes import Programs
 from tests.chaos.reader import Reader
 from tests.chaos.report import Report, Wrong
 from tests.chaos.servers import Server
-from tests.chaos.sightings import Sightings
+from tests.chaos.sightings import Late, Sightings
 from tests.chaos.timeline import timeline_of
 
 # The faults end so long before the load does, and what they broke mends while buyers still come.
@@ -137,6 +137,7 @@ async def _go(run: Run, blows: Blows) -> Report:
         counts=count(evidence),
         stories=run.load.stories,
         gave_up=run.load.gave_up,
+        excused=sum(late.excused for late in _late(run)),
         faults=run.tally.struck,
         answers=run.sightings.answers,
         wrong=[*shown, *(Wrong(violation, ()) for violation in violations[_MOST_SHOWN:])],
@@ -217,10 +218,14 @@ async def _drain(run: Run) -> tuple[Evidence, list[Violation]]:
         await asyncio.sleep(_LOOK_AGAIN_S)
 
 
+def _late(run: Run) -> list[Late]:
+    troubles = [*run.tally.troubles, *redis_troubles(run.programs.product)]
+    return list(run.sightings.given_too_late(troubles))
+
+
 def _seen(run: Run) -> list[Violation]:
     """What was wrong while it went on."""
-    troubles = [*run.tally.troubles, *redis_troubles(run.programs.product)]
-    late = [Violation(order, what) for order, what in run.sightings.given_too_late(troubles)]
+    late = [Violation(late.order, late.what) for late in _late(run) if not late.excused]
     wrong = [*run.sightings.problems, *faults_of_ours(run.programs.product)]
     problems = [Violation("", f"{what} ({times} times)") for what, times in Counter(wrong).items()]
     deaths = [

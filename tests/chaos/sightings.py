@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -21,6 +22,16 @@ class Trouble(Struct, frozen=True):
 
     since: float
     until: float
+
+
+class Late(Struct, frozen=True):
+    """A way to pay an order that had ended. `excused`: Redis had failed, and it was ten seconds at
+    most, which is as long as a cached answer lives.
+    """
+
+    order: str
+    what: str
+    excused: bool
 
 
 class Sightings:
@@ -47,25 +58,20 @@ class Sightings:
             self._ended[order] = (time.monotonic(), state)
             self.note(order, f"told that it is {state}")
 
-    def given_too_late(self, troubles: list[Trouble]) -> list[tuple[str, str]]:
-        """Return orders for which an answer begun after the end carries a next action.
-
-        For ten seconds that is excused where Redis failed: a cached answer lives no longer.
-        """
-        late = []
+    def given_too_late(self, troubles: Sequence[Trouble]) -> Iterator[Late]:
+        """Find the answers that were begun after the end and carry a next action."""
         for order, (ended, state) in self._ended.items():
             for given in self._given[order]:
                 after_s = given.began - ended
-                if after_s > 0 and not _excused(ended, given.began, troubles):
+                if after_s > 0:
                     said = f"{given.where} gave a way to pay {after_s:.3f} s after it was {state}"
-                    late.append((order, said))
-        return late
+                    yield Late(order, said, _excused(ended, given.began, troubles))
 
     def timeline(self, order: str) -> list[tuple[float, str]]:
         return self._notes[order]
 
 
-def _excused(ended: float, began: float, troubles: list[Trouble]) -> bool:
+def _excused(ended: float, began: float, troubles: Sequence[Trouble]) -> bool:
     return began - ended <= _KEPT_IN_REDIS_S and any(
         trouble.since <= began and trouble.until >= ended - _KEPT_IN_REDIS_S for trouble in troubles
     )
