@@ -25,7 +25,7 @@ SQL := gateway/db/migrations
 help: ## say what can be made
 	@echo "PayOnce: an order is never paid twice, and paid money is never lost."
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1 \2/p' $(MAKEFILE_LIST) \
-		| awk '{ printf "  %s %-6s ", $$1, $$2; $$1 = $$2 = ""; print substr($$0, 3) }'
+		| awk '{ printf "  %s %-7s ", $$1, $$2; $$1 = $$2 = ""; print substr($$0, 3) }'
 
 .PHONY: env
 env: $(READY) ## make the environment: .venv, from the lock files
@@ -61,6 +61,10 @@ prove: $(READY) ## run every schedule of the proof, not only what `make test` ha
 .PHONY: chaos
 chaos: $(READY) ## run load through real processes while everything fails, and count the money
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+.PHONY: mutants
+mutants: $(READY) ## change the code that settles money, and see that a test misses each change
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 .PHONY: bench
 bench: $(READY) ## measure against the floors, on this machine

@@ -1,0 +1,113 @@
+"""Which code is mutated, which tests judge it, and how a mutant is put in its place.
+
+A mutant replaces what a function does, not the function: whoever imported it before, calls the
+mutant. So the tests and their servers stay where they are, and a mutant takes as long as the test
+that misses it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Final
+
+from msgspec import Struct
+
+from gateway.db import moves
+from gateway.payments import settle
+from tests.mutants import sql
+from tests.mutants.edits import Edit
+from tests.mutants.python import Edits
+
+DECIDING: Final = ("tests/payments/test_decide.py",)
+SETTLING: Final = ("tests/payments/test_settle.py", "tests/payments/test_settling.py")
+# The rules are judged by their own test alone, which needs no database.
+RULES: Final = ("Verdict", "decide", "_decide_paid", "_refund_of", "_releasable")
+WRITING: Final = ("settle", "keep", "keep_unknown", "evidence_fields", "_refund")
+STATEMENTS: Final = ("_SETTLE", "_KEEP", "_KEEP_UNKNOWN")
+
+
+class Mutant(Struct, frozen=True):
+    """One edit of what a module names; `was` and `becomes` are how its lines are shown."""
+
+    module: ModuleType
+    name: str
+    judges: tuple[str, ...]
+    text: str
+    edit: Edit
+
+    @property
+    def where(self) -> str:
+        return f"{self.module.__name__.removeprefix('gateway.')}.{self.name}"
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        return self.edit.shown_in(self.text)
+
+
+def mutants() -> list[Mutant]:
+    """Return every mutant, in the order of the code."""
+    return [*_of_settle(), *_of_python(moves, WRITING, SETTLING), *_of_sql()]
+
+
+def _of_settle() -> Iterator[Mutant]:
+    """All that settle.py defines."""
+    for name in Edits(_text(settle), vars(settle)).names:
+        yield from _of_python(settle, (name,), DECIDING if name in RULES else SETTLING)
+
+
+def _of_python(
+    module: ModuleType, names: tuple[str, ...], judges: tuple[str, ...]
+) -> Iterator[Mutant]:
+    text = _text(module)
+    edits = Edits(text, vars(module))
+    for name in names:
+        for edit in edits.of(name):
+            yield Mutant(module, name, judges, text, edit)
+
+
+def _of_sql() -> Iterator[Mutant]:
+    for name in STATEMENTS:
+        text = getattr(moves, name)
+        for edit in sql.edits(text):
+            yield Mutant(moves, name, SETTLING, text, edit)
+
+
+@contextmanager
+def in_place(mutant: Mutant) -> Iterator[None]:
+    """Let the mutant stand where the code does."""
+    original = getattr(mutant.module, mutant.name)
+    changed = mutant.edit.made_in(mutant.text)
+    if mutant.name in STATEMENTS:
+        made: object = changed
+    else:
+        scratch: dict[str, object] = {"__name__": mutant.module.__name__}
+        exec(compile(changed, "<mutant>", "exec"), scratch)  # noqa: S102 - our own code, edited
+        made = scratch[mutant.name]
+    if isinstance(original, FunctionType) and isinstance(made, FunctionType):
+        code = original.__code__
+        original.__code__ = made.__code__
+        try:
+            yield
+        finally:
+            original.__code__ = code
+        return
+    setattr(mutant.module, mutant.name, _with_its_defaults(original, made))
+    try:
+        yield
+    finally:
+        setattr(mutant.module, mutant.name, original)
+
+
+def _with_its_defaults(original: object, made: object) -> object:
+    """Of a class the original with the mutant's defaults: the tests compare what they know."""
+    if not (isinstance(original, type) and isinstance(made, type) and issubclass(made, Struct)):
+        return made
+    fields = made.__struct_fields__[-len(made.__struct_defaults__) :]
+    return partial(original, **dict(zip(fields, made.__struct_defaults__, strict=True)))
+
+
+def _text(module: ModuleType) -> str:
+    assert module.__file__ is not None
+    return Path(module.__file__).read_text()
