@@ -5,6 +5,7 @@ Each docstring begins with the number under which docs/never-twice.md lists the 
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 import asyncpg
@@ -45,11 +46,19 @@ async def kept(rig: Rig) -> int:
     return sum(int(str(entry["captured"])) - int(str(entry["refunded"])) for entry in ledger)
 
 
+async def click_until_answered(rig: Rig, order: Order, wish: Wish) -> Applied:
+    """A buyer who is told to wait asks again."""
+    while True:
+        with suppress(ApplyInProgress):
+            return await rig.apply(order, wish)
+
+
 async def test_two_tabs_on_two_channels_have_one_winner(start_rig: StartRig) -> None:
     """F2: the claim is the order's: the second tab waits, and closes what the first was given."""
     rig = await start_rig(alipay=True, worker=True)
     order = await rig.order()
-    tabs = await asyncio.gather(rig.apply(order, NATIVE), rig.apply(order, ALIPAY))
+    clicks = (click_until_answered(rig, order, wish) for wish in (NATIVE, ALIPAY))
+    tabs = await asyncio.gather(*clicks)
     assert len({tab.attempt for tab in tabs}) == 2
     after = await rig.read(order)
     assert sum(attempt.offered for attempt in after.attempts) == 1
@@ -244,6 +253,7 @@ async def test_a_scheduler_that_was_off_for_two_hours_finds_everything(rig: Rig)
         back = ", ".join(f"{clock} = {clock} - interval '2 hours'" for clock in clocks)
         await rig.desk.pool.execute(f"UPDATE {table} SET {back}")
     await rig.desk.redis.flushdb()
+    await rig.faults(drop_callbacks=0)
     sweeping = asyncio.create_task(keep_sweeping(rig.desk))
     await rig.until_order(unheard, OrderState.PAID)
     await rig.until_order(forgotten, OrderState.CLOSED)

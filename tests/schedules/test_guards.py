@@ -227,7 +227,7 @@ CASES: Final = (
 )
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 async def test_a_guard_that_is_away_is_missed_unless_another_stands_behind_it(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, case: Case

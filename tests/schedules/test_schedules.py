@@ -18,7 +18,7 @@ _LIMIT: Final = None if _SAID == "all" else int(_SAID)
 _ONE: Final = os.environ.get("SCHEDULE")
 
 
-@pytest.mark.timeout(0 if _LIMIT is None else 180)
+@pytest.mark.timeout(0 if _LIMIT is None else 600)
 @pytest.mark.parametrize("scene", SCENES, ids=str)
 async def test_no_schedule_pays_twice_or_loses_money(
     stage: Stage, scene: Scene, counter: Counter
