@@ -29,7 +29,7 @@ STATEMENTS: Final = ("_SETTLE", "_KEEP", "_KEEP_UNKNOWN")
 
 
 class Mutant(Struct, frozen=True):
-    """One edit of what a module names; `was` and `becomes` are how its lines are shown."""
+    """One edit of what a module names, and the tests of which one has to fail on it."""
 
     module: ModuleType
     name: str
@@ -77,27 +77,26 @@ def _of_sql() -> Iterator[Mutant]:
 @contextmanager
 def in_place(mutant: Mutant) -> Iterator[None]:
     """Let the mutant stand where the code does."""
-    original = getattr(mutant.module, mutant.name)
-    changed = mutant.edit.made_in(mutant.text)
-    if mutant.name in STATEMENTS:
-        made: object = changed
-    else:
-        scratch: dict[str, object] = {"__name__": mutant.module.__name__}
-        exec(compile(changed, "<mutant>", "exec"), scratch)  # noqa: S102 - our own code, edited
-        made = scratch[mutant.name]
+    original, made = getattr(mutant.module, mutant.name), _made(mutant)
+    place: object = mutant.module
+    name: str = mutant.name
     if isinstance(original, FunctionType) and isinstance(made, FunctionType):
-        code = original.__code__
-        original.__code__ = made.__code__
-        try:
-            yield
-        finally:
-            original.__code__ = code
-        return
-    setattr(mutant.module, mutant.name, _with_its_defaults(original, made))
+        place, name, made = original, "__code__", made.__code__
+    had = getattr(place, name)
+    setattr(place, name, _with_its_defaults(original, made))
     try:
         yield
     finally:
-        setattr(mutant.module, mutant.name, original)
+        setattr(place, name, had)
+
+
+def _made(mutant: Mutant) -> object:
+    changed = mutant.edit.made_in(mutant.text)
+    if mutant.name in STATEMENTS:
+        return changed
+    scratch: dict[str, object] = {"__name__": mutant.module.__name__}
+    exec(compile(changed, "<mutant>", "exec"), scratch)  # noqa: S102 - our own code, edited
+    return scratch[mutant.name]
 
 
 def _with_its_defaults(original: object, made: object) -> object:

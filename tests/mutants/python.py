@@ -75,8 +75,8 @@ class Edits:
 
     def _operators(self, node: ast.AST) -> Iterator[Edit]:
         match node:
-            case ast.Compare(left=left, ops=[operator], comparators=[right]):
-                yield from self._compared(left, operator, right)
+            case ast.Compare(left=left, ops=[operator]):
+                yield from self._compared(left, operator)
             case ast.BoolOp(values=values):
                 joined, other = ("and", "or") if isinstance(node.op, ast.And) else ("or", "and")
                 yield from self._one_fewer(node, values, f" {joined} ")
@@ -116,15 +116,11 @@ class Edits:
             case _:
                 pass
 
-    def _compared(self, left: ast.expr, operator: ast.cmpop, right: ast.expr) -> Iterator[Edit]:
+    def _compared(self, left: ast.expr, operator: ast.cmpop) -> Iterator[Edit]:
         sign, *others = _COMPARISONS[type(operator)]
         start = self._text.index(sign, self._end(left))
         for other in others:
             yield Edit(start, start + len(sign), other)
-        if isinstance(left, ast.Tuple) and isinstance(right, ast.Tuple):
-            for pair in zip(left.elts, right.elts, strict=True):
-                both = f"{self._source(pair[0])} {sign} {self._source(pair[1])}"
-                yield Edit(self._start(left), self._end(right), both)
 
     def _called(self, call: ast.Call) -> Iterator[Edit]:
         if isinstance(call.func, ast.Name) and call.func.id in _NAMES:
