@@ -117,7 +117,7 @@ async def _number(desk: Desk, numbered: asyncio.Event) -> int:
 async def _tidy(desk: Desk) -> int:
     async with desk.pool.acquire() as conn:
         await idempotency.forget_old(conn, 1000)
+        await submissions.forget_over(conn, 1000)
         NEEDS_ATTENTION.set(await attempts.count_needing_attention(conn))
         REFUNDS_WAITING.set(await refunds.count_waiting(conn))
     return 0
-        await submissions.forget_over(conn, 1000)
