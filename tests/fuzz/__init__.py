@@ -9,7 +9,7 @@ of the sandbox and the gateway's tables are compared (`judging.py`). In the end 
 time passes and persons decide (`settling.py`): then all money is recorded once, what is too much
 has gone back once, and nothing is stuck.
 
-    pytest tests/fuzz                 40 lists, the same each time, and one hunt for each guard
+    pytest tests/fuzz                 30 lists, the same each time, and one hunt for each guard
     FUZZ=10000 pytest tests/fuzz      so many, others each time
 
 In a usual run the lists are the same each time (`derandomize`), so that a change which breaks

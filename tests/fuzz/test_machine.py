@@ -11,7 +11,7 @@ from tests.fuzz.machine import Machine
 
 _SAID: Final = os.environ.get("FUZZ")
 FUZZ: Final = settings(
-    max_examples=int(_SAID or 40),
+    max_examples=int(_SAID or 30),
     stateful_step_count=20,
     # The same lists each time, so that a change which breaks something is what breaks it. Who
     # hunts (FUZZ=10000) wants others each time.

@@ -43,6 +43,10 @@ _BATCH: Final = 50
 _MOST_ATTEMPTS: Final = 8
 _A_DAYS_REFUNDS: Final = 250  # in minor units, at Alipay: little enough to be reached
 _CLEAR: Final = "TRUNCATE orders, callbacks, idempotency_keys CASCADE"
+_STATE: Final = """
+    SELECT CASE WHEN state = 'open' AND expires_at <= now() THEN 'expired' ELSE state END
+    FROM orders WHERE id = $1
+"""
 _LIMIT: Final = """
     UPDATE channel_accounts SET settings = settings || jsonb_build_object(
         'refund_daily_limit', $2::text) WHERE id = $1
@@ -170,8 +174,8 @@ class World:
         return told(answer, *expected, "channel_unavailable")
 
     async def state(self, order: Wanted) -> str:
-        query = "SELECT state FROM orders WHERE id = $1"
-        return str(await self.desk.pool.fetchval(query, order.id))
+        """How the order stands; `expired`: still open, and to be paid no more."""
+        return str(await self.desk.pool.fetchval(_STATE, order.id))
 
     async def sweep(self) -> int:
         """Every sweep of the worker once; returns how much there was to do."""
