@@ -14,6 +14,7 @@ from gateway.lifespan import desk_for, pool_for
 from gateway.migrate import pending
 from gateway.secrets import Cipher
 from gateway.settings import Settings
+from workers.publish import queue_of
 
 _CLOCK_MAY_DIFFER_S = 5.0
 _NOBODY = "PAYONCEDOCTOR0000000000000"
@@ -26,10 +27,12 @@ class Finding(Struct, frozen=True):
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Check the secret keys, PostgreSQL, its migrations and clock, Redis, and every channel
-    account.
+    """Check the secret keys, PostgreSQL, its migrations and clock, Redis, the message queue, and
+    every channel account.
     """
     findings = [_secret_keys(settings), *await _postgresql(settings), await _redis(settings)]
+    if settings.events_url is not None:
+        findings.append(await _message_queue(settings))
     if all(finding.ok for finding in findings):
         findings += await _channels(settings)
     return findings
@@ -80,6 +83,19 @@ async def _redis(settings: Settings) -> Finding:
     finally:
         await redis.aclose()
     return Finding("Redis", True, "answers")
+
+
+async def _message_queue(settings: Settings) -> Finding:
+    queue = queue_of(settings)
+    try:
+        async with asyncio.timeout(5):
+            await queue.ends_at(0)
+    except Exception as error:  # noqa: BLE001 - whatever its client raises is what is to be said
+        says = f"{type(error).__name__}: PAYONCE_EVENTS_URL does not answer; events wait for it"
+        return Finding("message queue", False, says)
+    finally:
+        await queue.close()
+    return Finding("message queue", True, "answers")
 
 
 async def _channels(settings: Settings) -> list[Finding]:

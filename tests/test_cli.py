@@ -139,10 +139,11 @@ def test_the_doctor_says_what_is_wrong_and_what_to_do(payonce: Command) -> None:
     assert well.returncode == 0, well.stdout + well.stderr
     assert all(finding["ok"] for finding in json.loads(well.stdout))
     nowhere = f"redis://127.0.0.1:{free_port()}/0"
-    ill = payonce("doctor", "--json", PAYONCE_REDIS_URL=nowhere)
+    no_broker = f"amqp://127.0.0.1:{free_port()}/"
+    ill = payonce("doctor", "--json", PAYONCE_REDIS_URL=nowhere, PAYONCE_EVENTS_URL=no_broker)
     assert ill.returncode == 1
     bad = [finding for finding in json.loads(ill.stdout) if not finding["ok"]]
-    assert [finding["what"] for finding in bad] == ["Redis"]
+    assert [finding["what"] for finding in bad] == ["Redis", "message queue"]
 
 
 def test_migrating_twice_applies_nothing_the_second_time(payonce: Command) -> None:
@@ -157,6 +158,16 @@ def test_settings_are_read_from_the_file_and_the_environment_wins(tmp_path: Path
     assert read_settings({}) == Settings()
 
 
+def test_rabbitmq_without_its_client_is_refused_at_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = {"PAYONCE_EVENTS_URL": "amqp://broker/"}
+    assert read_settings(said).events_url == "amqp://broker/"
+    monkeypatch.setattr("gateway.settings.find_spec", lambda _name: None)
+    with pytest.raises(ConfigurationError, match=r"EVENTS_URL.*payonce\[amqp\]"):
+        read_settings(said)
+
+
 def test_every_wrong_setting_is_said_at_once() -> None:
     with pytest.raises(ConfigurationError) as wrong:
         read_settings(
@@ -164,14 +175,16 @@ def test_every_wrong_setting_is_said_at_once() -> None:
                 "PAYONCE_PORT": "70000",
                 "PAYONCE_COLOUR": "red",
                 "PAYONCE_DATABASE_URL": "mysql://x",
+                "PAYONCE_EVENTS_URL": "kafka://x",
                 "PAYONCE_SECRET_KEYS": "short",
                 "PAYONCE_ALLOW_PRIVATE_WEBHOOKS": "perhaps",
                 "PAYONCE_TRUSTED_PROXIES": "10.0.0.0/8, 10.0.0.1/8, proxy",
             }
         )
     said = str(wrong.value)
-    for name in ("PORT", "COLOUR", "DATABASE_URL", "SECRET_KEYS", "ALLOW_PRIVATE_WEBHOOKS"):
+    for name in ("PORT", "COLOUR", "DATABASE_URL", "EVENTS_URL", "SECRET_KEYS"):
         assert f"PAYONCE_{name}" in said
+    assert "PAYONCE_ALLOW_PRIVATE_WEBHOOKS" in said
     assert "short" not in said
     assert said.count("PAYONCE_TRUSTED_PROXIES") == 2
 

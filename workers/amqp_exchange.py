@@ -26,12 +26,13 @@ class AmqpExchange:
 
     async def ends_at(self, published: int) -> int:
         """Return `published`: what the broker confirmed, it keeps."""
+        await self._connected()
         return published
 
     async def append(self, messages: Sequence[Message]) -> None:
         """Publish them in their order; returns when the broker has confirmed them all."""
         try:
-            exchange = self._exchange or await self._open()
+            exchange = await self._connected()
             # They are written one after another, and the confirmations come together.
             await asyncio.gather(
                 *(
@@ -50,7 +51,10 @@ class AmqpExchange:
                 async with asyncio.timeout(_CLOSE_WITHIN_S):
                     await connection.close()
 
-    async def _open(self) -> AbstractExchange:
+    async def _connected(self) -> AbstractExchange:
+        if self._exchange and self._connection and not self._connection.is_closed:
+            return self._exchange
+        await self.close()
         self._connection = await aio_pika.connect(self._url)
         channel = await self._connection.channel(publisher_confirms=True)
         self._exchange = await channel.declare_exchange(
