@@ -167,7 +167,10 @@ async def position_of(conn: Connection, merchant: str, event: EventId | None) ->
         return 0
     position: int | None = await conn.fetchval(_POSITION, merchant, event)
     if position is None:
-        raise NotFound(f"There is no event {event} in your log; begin without `after`.")
+        raise NotFound(
+            f"There is no event {event} in your log. One that you were told of just now is there "
+            "in a second: ask again; otherwise begin without `after`."
+        )
     return position
 
 
