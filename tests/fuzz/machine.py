@@ -13,6 +13,9 @@ from tests.fuzz.settling import must_be_whole, settle_down
 from tests.fuzz.steps import Apply, AtOnce, Deliver, Follow, Open, Pay, PayAll, Refund, Step
 from tests.fuzz.world import Broken, World
 
+# Each step, and what came of it.
+Taken = list[tuple[Step, str]]
+
 
 class Machine(RuleBasedStateMachine):
     """One list of steps: each is taken, and judged; in the end everything must settle."""
@@ -22,14 +25,18 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.taken: list[tuple[Step, str]] = []
+        self.taken: Taken = []
+        self.broken = False
         self.runner.run(self.world.begin())
 
     def take(self, step: Step) -> None:
+        self.broken = True
         self.runner.run(take(self.world, step, self.taken))
+        self.broken = False
 
     def teardown(self) -> None:
-        self.runner.run(end(self.world, self.taken))
+        if not self.broken:
+            self.runner.run(end(self.world, self.taken))
 
     @initialize()
     def begin(self) -> None:
@@ -74,7 +81,7 @@ class Machine(RuleBasedStateMachine):
         self.take(step)
 
     @rule(step=choices.CLOSE | choices.EXPIRE)
-    def end(self, step: Step) -> None:
+    def close(self, step: Step) -> None:
         self.take(step)
 
     @rule(step=choices.SWEEP | choices.READ_ON)
@@ -115,23 +122,26 @@ class Machine(RuleBasedStateMachine):
 
 async def play(world: World, steps: Sequence[Step]) -> None:
     """Take a list of steps, let everything settle, and judge. Raises Broken."""
-    taken: list[tuple[Step, str]] = []
+    taken: Taken = []
     await world.begin()
     for step in steps:
         await take(world, step, taken)
     await end(world, taken)
 
 
-async def take(world: World, step: Step, taken: list[tuple[Step, str]]) -> None:
+async def take(world: World, step: Step, taken: Taken) -> None:
+    """Take one step, and judge. Raises Broken with the story so far."""
+    taken.append((step, "it went wrong here"))
     try:
-        taken.append((step, await step.take(world)))
+        taken[-1] = (step, await step.take(world))
         await world.desk.errands.finish(10)
         await must_be_whole(await faults_of_the_moment(world))
     except Broken as broken:
         raise _with_story(world, broken, taken) from None
 
 
-async def end(world: World, taken: list[tuple[Step, str]]) -> None:
+async def end(world: World, taken: Taken) -> None:
+    """Let everything settle, and judge. Raises Broken with the whole story."""
     try:
         await must_be_whole(await faults_of_what_is_shown(world))
         await settle_down(world)
@@ -140,7 +150,7 @@ async def end(world: World, taken: list[tuple[Step, str]]) -> None:
         raise _with_story(world, broken, taken) from None
 
 
-def _with_story(world: World, broken: Broken, taken: list[tuple[Step, str]]) -> Broken:
+def _with_story(world: World, broken: Broken, taken: Taken) -> Broken:
     """Say what was done and what came of it, as a list that `play` takes again."""
     told = [f"    {step},  # {came}" for step, came in taken]
     world.broken.append("\n".join([str(broken), "play(world, [", *told, "])"]))
