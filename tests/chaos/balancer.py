@@ -55,6 +55,8 @@ async def _pass(one: Stream, other: Stream) -> None:
     try:
         with suppress(OSError):
             while said := await one[0].read(64 * 1024):
+                if other[1].is_closing():
+                    return
                 other[1].write(said)
                 await other[1].drain()
     finally:

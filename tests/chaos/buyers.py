@@ -15,7 +15,7 @@ from tests.chaos.client import Answer, Client, GaveUp
 from tests.chaos.place import PULLER, SHOP, Place
 from tests.chaos.sightings import Sightings
 
-_LOOK_FOR_S: Final = 3
+_LOOK_FOR_S: Final = 5
 _SKUS: Final = ("taster", "longjing", "celadon-cup", "iron-kettle")
 _ENDS: Final = {"order_already_paid": "paid", "order_closed": "closed"}
 

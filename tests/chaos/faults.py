@@ -71,8 +71,10 @@ class Blows:
         self._postgres = postgres
         self._valkey = valkey
         self._redis_url = redis_url
+        self._frozen: list[asyncio.Task[None]] = []
         self.kinds: dict[str, Callable[[], Awaitable[None]]] = {
             "gateway killed": self._kill_gateway,
+            "gateway frozen": self._freeze_gateway,
             "worker killed": self._kill_worker,
             "Valkey flushed": self._flush_valkey,
             "Valkey killed": self._kill_valkey,
@@ -85,12 +87,18 @@ class Blows:
         for kind in _dealt(self._random, list(self.kinds)):
             await asyncio.sleep(self._random.uniform(1.0, 2.4))
             if calm.is_set():
+                await asyncio.gather(*self._frozen)
                 return
             await self.kinds[kind]()
             self._tally.struck[kind] += 1
 
     async def _kill_gateway(self) -> None:
         self._random.choice(self._programs.gateways).kill()
+
+    async def _freeze_gateway(self) -> None:
+        """For longer than it may call a channel, sometimes; the other blows do not wait for it."""
+        gateway = self._random.choice(self._programs.gateways)
+        self._frozen.append(asyncio.create_task(gateway.freeze(self._random.uniform(0.5, 7.5))))
 
     async def _kill_worker(self) -> None:
         self._random.choice(self._programs.workers).kill()

@@ -4,15 +4,16 @@ import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 from tests.chaos.buyers import Buyer, World
 from tests.chaos.stories import SHARES, Story, live, pays_after_the_expiry
 
-_AT_ONCE: Final = 100
+_AT_ONCE: Final = 100  # beside those who wait for their order to expire
 _COMES_EVERY_S: Final = 1 / 24
 # Orders that are to expire within the run are made in its first seconds, every so often.
-_EXPIRING_EVERY_S: Final = 0.8
+_EXPIRING_EVERY_S: Final = 1.0
 
 
 class Load:
@@ -36,22 +37,23 @@ class Load:
         """Let buyers come until it is over."""
         next_expiring = time.monotonic()
         while not over.is_set():
-            await self._free.acquire()
-            now = time.monotonic()
-            if next_expiring <= now < self._until:
-                next_expiring = now + _EXPIRING_EVERY_S
+            if next_expiring <= time.monotonic() < self._until:
+                next_expiring = time.monotonic() + _EXPIRING_EVERY_S
                 self._come(pays_after_the_expiry)
-            else:
-                self._come(self._random.choices(list(SHARES), list(SHARES.values()))[0])
+            await self._free.acquire()
+            story = self._random.choices(list(SHARES), list(SHARES.values()))[0]
+            self._come(story, self._free.release)
             await asyncio.sleep(self._random.uniform(0.5, 1.5) * _COMES_EVERY_S)
 
-    def _come(self, story: Story) -> None:
+    def _come(self, story: Story, leave: Callable[[], None] | None = None) -> None:
         self.stories[story.__name__] += 1
         random_ = random.Random(self._random.random())
         buyer = Buyer(self._world, random_, f"{self._name}-{self.came}")
         task = asyncio.create_task(self._live(story, buyer))
         self._buyers.add(task)
         task.add_done_callback(self._left)
+        if leave is not None:
+            task.add_done_callback(lambda _: leave())
 
     async def _live(self, story: Story, buyer: Buyer) -> None:
         if not await live(story, buyer):
@@ -59,7 +61,6 @@ class Load:
 
     def _left(self, buyer: "asyncio.Task[None]") -> None:
         self._buyers.discard(buyer)
-        self._free.release()
         if not buyer.cancelled() and (error := buyer.exception()) is not None:
             self._world.sightings.problems.append(f"a buyer met {error!r}")
 

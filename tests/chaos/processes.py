@@ -55,6 +55,16 @@ class Program:
         self._process.wait(_REAPED_WITHIN_S)
         self.start()
 
+    async def freeze(self, for_s: float) -> None:
+        """Let it stand still, so that it goes on with what has long been decided by others."""
+        process = self._process
+        assert process is not None
+        process.send_signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(for_s)
+        finally:
+            process.send_signal(signal.SIGCONT)  # where it was killed meanwhile, to nobody
+
     def revive(self) -> None:
         """Start it again if it has ended, as its supervisor.
 

@@ -17,7 +17,13 @@ A_MINUTE: Final = Plan(
     least_of_each_fault=3,
 )
 WITHOUT_GUARDS: Final = Plan(
-    seed=SEED, load_s=8, at_most_s=8, drain_within_s=2, faults=False, guarded=False
+    seed=SEED,
+    load_s=8,
+    at_most_s=20,
+    least_orders=100,
+    drain_within_s=2,
+    faults=False,
+    guarded=False,
 )
 
 
