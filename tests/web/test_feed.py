@@ -9,7 +9,8 @@ from pathlib import Path
 import aiohttp
 import msgspec
 import pytest
-from aiohttp import WSMsgType
+from aiohttp import WSCloseCode, WSMsgType
+from msgspec.structs import replace
 
 from gateway.embedded import start_valkey
 from gateway.merchants import let_key_in
@@ -17,11 +18,12 @@ from gateway.secrets import new_api_key
 from gateway.web.feed import MOST_FEEDS
 from tests.payments.test_processes import serving_too
 from tests.push.watched import open_order
-from tests.rig import Rig, StartRig
+from tests.rig import Rig, StartRig, until
 from tests.web.api import Api, another_merchant
 from tests.web.test_events import numbered, paid_orders
+from tests.web.test_push_page import another_gateway, goodbye
 from tests.workers.log import MERCHANT as LOG_MERCHANT
-from tests.workers.log import commit_event, numbered_events, the_log
+from tests.workers.log import commit_event, insert_event, numbered_events, the_log
 
 PATIENCE_S = 20.0
 
@@ -138,6 +140,20 @@ async def test_a_reader_who_breaks_off_and_comes_back_misses_and_repeats_nothing
     assert seen == await the_log(pool)
 
 
+async def test_what_was_written_first_and_committed_last_is_not_skipped(api: Api) -> None:
+    pool, reader = api.rig.desk.pool, await reader_of_the_log(api.rig)
+    order = await open_order(pool)
+    async with feed(reader) as events, pool.acquire() as slow:
+        transaction = slow.transaction()
+        await transaction.start()
+        first = await insert_event(slow, order)
+        second = await commit_event(pool)
+        assert await events.ids(1) == [second]
+        await transaction.commit()
+        assert await events.ids(1) == [first]
+    assert first < second, "control: a reader who goes by the ids would have skipped it"
+
+
 async def test_a_feed_at_another_process_sends_what_this_one_numbered(api: Api) -> None:
     async with serving_too(api.rig) as url, feed(api, url=url) as events:
         for _ in range(2):
@@ -151,8 +167,30 @@ async def test_without_redis_the_log_is_read_again_every_few_seconds(
     valkey = await start_valkey(tmp_path)
     rig = await start_rig(redis_url=valkey.url)
     reader = await reader_of_the_log(rig)
-    async with feed(reader) as events:
-        before = await numbered_events(rig.desk.pool, 1)
-        await valkey.stop()
-        after = await numbered_events(rig.desk.pool, 1)
-        assert await events.ids(2) == before + after
+    async with another_gateway(rig) as other:
+        other.hub.pace = replace(other.hub.pace, look_s=3600.0, look_alone_s=0.05)
+        async with feed(reader, url=other.url) as events:
+            before = await numbered_events(rig.desk.pool, 1)
+            await valkey.stop()
+            after = await numbered_events(rig.desk.pool, 1)
+            assert await events.ids(2) == before + after
+
+
+async def test_feeds_are_told_when_the_process_stops(rig: Rig) -> None:
+    reader = await reader_of_the_log(rig)
+    async with AsyncExitStack() as stack:
+        async with another_gateway(rig) as other:
+            events = await stack.enter_async_context(feed(reader, url=other.url))
+            event = await commit_event(rig.desk.pool)
+            assert await events.ids(1) == [event]
+        assert await goodbye(events.socket) == WSCloseCode.GOING_AWAY
+
+
+async def test_a_reader_who_does_not_read_is_let_go(rig: Rig) -> None:
+    reader = await reader_of_the_log(rig)
+    await numbered_events(rig.desk.pool, 20)
+    await rig.desk.pool.execute("UPDATE events SET body = repeat('x', 1000000)")
+    async with another_gateway(rig) as other:
+        other.hub.pace = replace(other.hub.pace, slow_reader_s=0.2)
+        async with feed(reader, url=other.url):
+            await until(lambda: other.hub.feeds.count(LOG_MERCHANT) == 0)

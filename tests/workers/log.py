@@ -3,7 +3,8 @@
 import asyncpg
 
 from gateway.db import events
-from gateway.ids import EventId, new_event_id
+from gateway.db.orders import Connection
+from gateway.ids import EventId, OrderId, new_event_id
 from tests.push.watched import open_order
 
 MERCHANT = "m"
@@ -11,8 +12,12 @@ MERCHANT = "m"
 
 async def commit_event(pool: asyncpg.Pool) -> EventId:
     """Commit an event of a merchant's order, as a settled payment does."""
-    event, order = new_event_id(), await open_order(pool)
-    await pool.execute(
+    return await insert_event(pool, await open_order(pool))
+
+
+async def insert_event(conn: "Connection | asyncpg.Pool", order: OrderId) -> EventId:
+    event = new_event_id()
+    await conn.execute(
         "INSERT INTO events (id, merchant, type, order_id, version, body)"
         " VALUES ($1, $2, 'order.paid', $3, 2, $4)",
         event,
