@@ -8,7 +8,12 @@ from tests.mutants.mutants import mutants
 
 def main(names: list[str]) -> int:
     """Print a table of what was judged, and what survived; returns how much did."""
-    chosen = [mutant for mutant in mutants() if not names or mutant.name in names]
+    known = mutants()
+    if unknown := set(names) - {mutant.name for mutant in known}:
+        raise SystemExit(
+            f"There are no mutants of {', '.join(sorted(unknown))}: see docs/mutants.md"
+        )
+    chosen = [mutant for mutant in known if not names or mutant.name in names]
     judged = judge(chosen, _tell)
     _say(f"\n\n{'':40}{'mutants':>8}{'missed':>8}")
     for where in dict.fromkeys(each.mutant.where for each in judged):

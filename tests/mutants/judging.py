@@ -26,14 +26,14 @@ class Court:
 
     def __init__(self, mutants: Sequence[Mutant], tell: Callable[[Judged], None]) -> None:
         self.judged: list[Judged] = []
+        self.done = False
         self._mutants = mutants
         self._tell = tell
         self._failed = False
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         judges = list(session.items)
-        if missed := self._first_to_fail(judges, session):
-            raise pytest.UsageError(f"{missed.nodeid} fails without any mutant")
+        self._must_all_pass(judges, session)
         for mutant in self._mutants:
             able = [each for each in judges if each.nodeid.startswith(mutant.judges)]
             with in_place(mutant):
@@ -43,7 +43,13 @@ class Court:
                 judges.insert(0, missed)
             self.judged.append(Judged(mutant, missed.name if missed else None))
             self._tell(self.judged[-1])
+        self._must_all_pass(judges, session)  # no mutant has left anything broken behind
+        self.done = True
         return True
+
+    def _must_all_pass(self, judges: Sequence[pytest.Item], session: pytest.Session) -> None:
+        if failed := self._first_to_fail(judges, session):
+            raise pytest.UsageError(f"{failed.nodeid} fails without any mutant")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._failed |= report.failed
@@ -65,6 +71,6 @@ def judge(mutants: Sequence[Mutant], tell: Callable[[Judged], None]) -> list[Jud
     court = Court(mutants, tell)
     paths = sorted({path for mutant in mutants for path in mutant.judges})
     status = pytest.main([*_OPTIONS, *paths], plugins=[court])
-    if len(court.judged) < len(mutants):
+    if not court.done:
         raise SystemExit(f"The tests cannot judge: pytest ended with {status}.")
     return court.judged
