@@ -10,7 +10,7 @@ import asyncpg
 from redis.exceptions import RedisError
 
 from gateway.errors import ChannelUnavailable, ServiceUnavailable
-from gateway.telemetry import log
+from gateway.telemetry import OUTAGES, log
 
 Missing = Literal["postgresql", "redis", "channel"]
 
@@ -50,9 +50,10 @@ def missing(error: BaseException) -> Missing | None:
 
 
 def tell(event: str, error: BaseException, **said: str) -> None:
-    """Log what failed: an outage in a line, a fault of ours with its traceback."""
+    """Log what failed: an outage in a line, and counted; a fault of ours with its traceback."""
     away = missing(error)
     if away is None:
         log.error(event, exc_info=error, **said)
     else:
+        OUTAGES.labels(missing=away).inc()
         log.warning(event, outage=away, error=f"{type(error).__name__}: {error}", **said)

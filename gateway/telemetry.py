@@ -39,6 +39,7 @@ DUPLICATES_PREVENTED = Counter(
     "payonce_duplicates_prevented", "Second orders and payments that were not made", ["kind"]
 )
 REDIS_ERRORS = Counter("payonce_redis_errors", "Calls to Redis that failed; each costs time only")
+OUTAGES = Counter("payonce_outages", "Work that failed because something was away", ["missing"])
 NEEDS_ATTENTION = Gauge("payonce_needs_attention", "Attempts whose end is unknown for too long")
 WEBSOCKETS = Gauge("payonce_websockets", "Open sockets of buyers and order services")
 

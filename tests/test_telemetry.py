@@ -139,6 +139,7 @@ def test_the_numbers_have_their_names() -> None:
         "payonce_channel_call_seconds",
         "payonce_duplicates_prevented",
         "payonce_needs_attention",
+        "payonce_outages",
         "payonce_redis_errors",
         "payonce_settle_seconds",
         "payonce_webhooks",
