@@ -103,12 +103,13 @@ async def play(stage: Stage, scene: Scene, path: Path) -> list[Taken]:
     scheduler = await _run(stage, scene, path)
     crashed = path.crash_after is not None
     faults = faults_of_the_flows(stage, scheduler)
-    faults += faults_of_the_moment(await stage.read())
+    order = await stage.read()
+    faults += faults_of_the_moment(order)
     if not crashed:
         faults += faults_of_the_codes(stage)
     if not faults:
-        await stage.minutes_later()
-        order = await stage.read()
+        if await stage.minutes_later():
+            order = await stage.read()
         faults += faults_of_the_moment(order) + faults_of_the_losers(stage, order)
     if not faults:
         if not crashed:

@@ -65,10 +65,12 @@ _DAYS_LATER: Final = """
     WITH later AS (
         UPDATE attempts SET ask_at = now(), calling_until = NULL,
             pay_by = pay_by - interval '3 days', live_until = live_until - interval '3 days'
-        WHERE order_id = $1 AND ask_at IS NOT NULL
+        WHERE order_id = $1 AND ask_at IS NOT NULL RETURNING id
+    ), expired AS (
+        UPDATE orders SET expires_at = expires_at - interval '3 days', due_at = now()
+        WHERE id = $1 AND due_at IS NOT NULL RETURNING id
     )
-    UPDATE orders SET expires_at = expires_at - interval '3 days', due_at = now()
-    WHERE id = $1 AND due_at IS NOT NULL
+    SELECT EXISTS (SELECT FROM later) AS is_asked_about, EXISTS (SELECT FROM expired) AS expires
 """
 # Refunds that are under way are due; returned with those that wait for persons.
 _REFUNDS_LATER: Final = """
@@ -206,16 +208,21 @@ class Stage:
         """The sweep's clock is a little ahead: to it, the order's time is over."""
         await self.pool.execute("UPDATE orders SET due_at = now() WHERE id = $1", self.order)
 
-    async def minutes_later(self) -> None:
-        """What is still asked about is asked about, until nothing is due."""
-        if await self.pool.execute(_A_MINUTE_LATER, self.order) != "UPDATE 0":
-            await self._ask_all()
+    async def minutes_later(self) -> bool:
+        """What is still asked about is asked about, until nothing is due; False: nothing was."""
+        if await self.pool.execute(_A_MINUTE_LATER, self.order) == "UPDATE 0":
+            return False
+        await self._ask_all()
+        return True
 
     async def days_later(self) -> None:
         """Nothing can be paid any more; every sweep runs until nothing is due."""
-        await self.pool.execute(_DAYS_LATER, self.order)
-        await expire_due(self.raw, _BATCH)
-        await self._ask_all()
+        due = await self.pool.fetchrow(_DAYS_LATER, self.order)
+        assert due is not None
+        if due["expires"]:
+            await expire_due(self.raw, _BATCH)
+        if due["is_asked_about"]:
+            await self._ask_all()
         self.ledger.end_refunds()
         for _ in range(_MOST_ROUNDS):
             unfinished = await self.pool.fetch(_REFUNDS_LATER, self.order)
