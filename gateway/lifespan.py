@@ -27,6 +27,7 @@ from gateway.locks.once import GUARD, Guard
 from gateway.payments.accounts import Accounts
 from gateway.payments.desk import Desk, Errands
 from gateway.push.hub import Hub
+from gateway.redis_connections import tell_their_end
 from gateway.secrets import Cipher
 from gateway.settings import Settings, read_settings
 from gateway.telemetry import log, tracing
@@ -147,6 +148,7 @@ async def desk_for(settings: Settings) -> AsyncIterator[Desk]:
         retry=Retry(NoBackoff(), 0),
         retry_on_error=[ReadOnlyError],
     )
+    tell_their_end(connections)
     redis = Redis(connection_pool=connections)
     with tracing(settings.otlp_endpoint):
         async with (

@@ -21,6 +21,7 @@ from gateway.ids import AttemptId, EventId
 from gateway.outages import tell
 from gateway.payments.asking import ask
 from gateway.payments.desk import Desk
+from gateway.redis_connections import tell_their_end
 from gateway.settings import Settings
 from gateway.telemetry import REDIS_ERRORS, log
 from gateway.together import end
@@ -82,6 +83,7 @@ async def _keep_working(desk: Desk, redis_url: str) -> None:
         connections = ConnectionPool.from_url(
             redis_url, socket_connect_timeout=2, socket_timeout=10
         )
+        tell_their_end(connections)
         worker = _worker(desk, connections)
         try:
             await worker.async_run()

@@ -13,6 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from gateway.db.events import Message
+from gateway.redis_connections import tell_their_end
 
 STREAM: Final = "payonce:events"
 # The braces keep both keys in one slot of a cluster.
@@ -27,6 +28,7 @@ class RedisStream:
         """
         self._kept = kept
         self._redis = Redis.from_url(url, retry=Retry(NoBackoff(), 0))
+        tell_their_end(self._redis.connection_pool)
 
     async def ends_at(self, published: int) -> int:
         """Return after which position events are wanted; never later than after `published`."""
