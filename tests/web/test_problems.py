@@ -4,13 +4,12 @@ import asyncio
 import gzip
 import re
 from contextlib import suppress
-from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.ports import free_port
 from tests.rig import Rig, StartRig, until
+from tests.trouble.wire import Wire
 from tests.web.api import Api, new_order
 
 SECURITY = {
@@ -117,49 +116,6 @@ async def test_a_callers_request_id_is_kept_when_it_is_harmless(
 ) -> None:
     answer = await api.get("/nowhere", {"X-Request-Id": said})
     assert (answer.headers["X-Request-Id"] == said) is kept
-
-
-class Wire:
-    """A wire to PostgreSQL that can be cut, and mended."""
-
-    def __init__(self, database_url: str) -> None:
-        parts = urlsplit(database_url)
-        said = dict(parse_qsl(parts.query))
-        self._host = parts.hostname or said["host"]
-        self._port = parts.port or int(said.get("port", 5432))
-        self.port = free_port()
-        ours = f"{parts.username}:{parts.password or ''}@127.0.0.1:{self.port}"
-        self.url = parts._replace(netloc=ours, query="").geturl()
-        self._ends: list[asyncio.StreamWriter] = []
-        self._server: asyncio.Server | None = None
-
-    async def mend(self) -> None:
-        self._server = await asyncio.start_server(self._join, "127.0.0.1", self.port)
-
-    async def cut(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for end in self._ends:
-            end.transport.abort()
-        self._ends.clear()
-        await self._server.wait_closed()
-
-    async def _join(self, ours: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
-        if self._host.startswith("/"):
-            path = f"{self._host}/.s.PGSQL.{self._port}"
-            theirs, there = await asyncio.open_unix_connection(path)
-        else:
-            theirs, there = await asyncio.open_connection(self._host, self._port)
-        self._ends += [back, there]
-        await asyncio.gather(_flow(ours, there), _flow(theirs, back))
-
-
-async def _flow(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):
-        while part := await source.read(65536):
-            sink.write(part)
-            await sink.drain()
-    sink.close()
 
 
 async def test_a_lost_database_is_told_and_nothing_else_is(
