@@ -21,7 +21,11 @@ from tests.mutants.edits import Edit
 from tests.mutants.python import Edits
 
 DECIDING: Final = ("tests/payments/test_decide.py",)
-SETTLING: Final = ("tests/payments/test_settle.py", "tests/payments/test_settling.py")
+SETTLING: Final = (
+    "tests/payments/test_settle.py",
+    "tests/payments/test_evidence.py",
+    "tests/payments/test_settling.py",
+)
 # The rules are judged by their own test alone, which needs no database.
 RULES: Final = ("Verdict", "decide", "_decide_paid", "_refund_of", "_releasable")
 WRITING: Final = ("settle", "keep", "keep_unknown", "evidence_fields", "_refund")

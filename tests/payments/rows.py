@@ -1,6 +1,7 @@
 """Orders in the database without a gateway around them, and what a write did to their rows."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Final
 
 import asyncpg
@@ -10,7 +11,7 @@ from msgspec import Struct
 
 from gateway.db import moves, orders, refunds
 from gateway.db.moves import Move
-from gateway.ids import OrderId
+from gateway.ids import AttemptId, OrderId
 from gateway.model import ChannelReport, Evidence, Outcome, Source
 from gateway.money import Money
 from gateway.objects import EventObject
@@ -106,6 +107,28 @@ class Books(Struct, frozen=True):
         return settled, move
 
 
+@pytest.fixture
+async def books(pool: asyncpg.Pool) -> Books:
+    """Two merchants; the first has two accounts, and an order that nobody asks about."""
+    for merchant in ("m", "other"):
+        await pool.execute(
+            "INSERT INTO merchants (id, name, notify_url, webhook_secrets) VALUES ($1, $1, $2, '')",
+            merchant,
+            f"https://{merchant}.example/hook",
+        )
+    await pool.execute(
+        "INSERT INTO channel_accounts (id, merchant, kind, settings, secrets) "
+        "SELECT unnest('{wx,ali}'::text[]), 'm', 'wechat', '{}', ''"
+    )
+    books = Books(pool)
+    await books.put_order("8", "8 paying wx", "9 created wx superseded")
+    return books
+
+
+def an_id(name: str) -> AttemptId:
+    return AttemptId(f"att_{name:0>26}")
+
+
 def paid(
     number: str,
     ref: str = "ref-1",
@@ -143,3 +166,10 @@ def bodies(rows: Rows) -> list[EventObject]:
     return [
         msgspec.json.decode(str(row["body"]), type=EventObject) for row in rows["events"].values()
     ]
+
+
+def created(row: Row, when: str = "created_at") -> datetime:
+    """The time of the transaction that made the row."""
+    at = row[when]
+    assert isinstance(at, datetime)
+    return at
