@@ -146,11 +146,14 @@ class Explorer:
     of steps that share nothing, one is run; of crashes, one of those that leave the same behind.
     """
 
-    def __init__(self, stage: Stage, scene: Scene, preemptions: int) -> None:
+    def __init__(
+        self, stage: Stage, scene: Scene, preemptions: int, *, crashes: bool = True
+    ) -> None:
         self.tally = Tally([0] * (preemptions + 1))
         self._stage = stage
         self._scene = scene
         self._most = preemptions
+        self._crashes = crashes
         self._random = random.Random(str(scene))
         self._todo: list[tuple[int, float, int, Path]] = []
         self._seen: dict[object, int] = {}  # with how few preemptions we have been there
@@ -182,7 +185,8 @@ class Explorer:
         past = Past()
         for at, each in enumerate(taken):
             if at >= len(path.names):
-                self._add_crashes(past, names[:at], each, preemptions)
+                if self._crashes:
+                    self._add_crashes(past, names[:at], each, preemptions)
                 for other, step in each.others:
                     cost = preemptions + (each.goes_on != "")
                     is_new = self._is_new((past.whole.then(other, step).key, other), cost)
