@@ -118,7 +118,9 @@ class Apply(Struct, frozen=True, repr_omit_defaults=True):
             return said
         if state != "open":
             raise Broken(f"asked when the order was {state}, and was answered {answer.status}")
-        world.remember_link(answer)
+        # Only a key that is repeated is told of an attempt which is no longer offered.
+        if not world.remember_link(answer) and self.key is None:
+            raise Broken("an application was answered with nothing to pay with")
         return f"{said} {answer.json['channel']} {answer.json['product']} {answer.json['state']}"
 
     async def _ask(self, world: World, order: Wanted) -> Answer:
@@ -169,7 +171,7 @@ class PayAll(Struct, frozen=True, repr_omit_defaults=True):
     """The worst of buyers: whatever can be paid is paid."""
 
     async def take(self, world: World) -> str:
-        for link in world.links:
+        for link in dict.fromkeys(world.links):
             await world.follow(link)
         codes = await world.codes()
         return ", ".join([await world.wallet("pay", code) for code in codes]) or _NOBODY

@@ -27,6 +27,10 @@ _LOST_REFUND = {"lose_answer": {"verb": "refund", "after_executing": True}}
             ],
             id="the answer to the refund of a second payment under one number is lost",
         ),
+        pytest.param(
+            [Open(), Apply(key="k"), Apply(way="alipay_wap"), Apply(key="k")],
+            id="a key is repeated when its attempt is no longer offered",
+        ),
     ],
 )
 def test_what_went_wrong_once_ends_well(machine: type[Machine], steps: Sequence[Step]) -> None:

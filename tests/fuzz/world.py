@@ -153,11 +153,12 @@ class World:
             said_back = await answer.json()
         return f"{code.channel} {code.number[-4:]} {said_back.get('code', 'done')}"
 
-    def remember_link(self, answer: Answer) -> None:
-        """Keep the link that a buyer was given, if it was one."""
-        action = convert(answer.json["next_action"], dict[str, object])
-        if action["type"] == "redirect" and action["url"] not in self.links:
+    def remember_link(self, answer: Answer) -> bool:
+        """Keep the link that a buyer was given, if it was one; False: nothing to pay with."""
+        action = convert(answer.json["next_action"], dict[str, object] | None)
+        if action is not None and action["type"] == "redirect":
             self.links.append(str(action["url"]))
+        return action is not None
 
     async def follow(self, link: str) -> str:
         """A buyer's browser opens a page of a channel."""
