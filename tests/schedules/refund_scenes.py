@@ -82,14 +82,16 @@ async def merchant_refund_and_late_surplus(stage: Stage) -> Flows:
 
 async def approval_and_rejection(stage: Stage) -> Flows:
     """One operator wants it sent, as another one did before, and a third one does not."""
-    refund, [first, second, third, *_] = await _held(stage), stage.operators
+    refund = await _held(stage)
+    first, second, third = stage.operators[:3]
     await approve(stage.raw, refund.id, first, "send it")
     return {"A": _approve(stage, refund, second), "B": _reject(stage, refund, third)}
 
 
 async def two_approvals_and_a_sweep(stage: Stage) -> Flows:
     """Two operators want it sent at once, and the sweep comes by."""
-    refund, [first, second, *_] = await _held(stage), stage.operators
+    refund = await _held(stage)
+    first, second = stage.operators[:2]
     return {
         "A": _approve(stage, refund, first),
         "B": _approve(stage, refund, second),
@@ -103,7 +105,8 @@ async def two_retries(stage: Stage) -> Flows:
     await _surplus(stage)
     await refund_due(stage.raw, _BATCH)
     await stage.errands_are_done()
-    refund, [first, second, *_] = await _only_refund(stage), stage.operators
+    refund = await _only_refund(stage)
+    first, second = stage.operators[:2]
     return {"A": _retry(stage, refund, first), "B": _retry(stage, refund, second)}
 
 
