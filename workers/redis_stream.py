@@ -27,7 +27,8 @@ class RedisStream:
         Whoever calls sets the time for it; nothing is tried twice here.
         """
         self._kept = kept
-        self._redis = Redis.from_url(url, retry=Retry(NoBackoff(), 0))
+        # The time-out is for closing too, where a server stands still with our bytes unread.
+        self._redis = Redis.from_url(url, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0))
         tell_their_end(self._redis.connection_pool)
 
     async def ends_at(self, published: int) -> int:

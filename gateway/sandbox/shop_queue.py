@@ -56,7 +56,8 @@ async def listen_forever(shop: Shop, url: str) -> None:
 async def listen(shop: Shop, url: str) -> None:
     """Read until something goes wrong: what others left behind now and then, and what is new."""
     consumer = shop.settings.public_url  # a name that a restart keeps
-    async with Redis.from_url(url, retry=Retry(NoBackoff(), 0)) as redis:
+    connection = Redis.from_url(url, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0))
+    async with connection as redis:
         claim_at = 0.0
         while True:
             async with asyncio.timeout(PATIENCE_S):
