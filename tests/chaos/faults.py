@@ -25,6 +25,7 @@ from tests.chaos.sightings import Trouble
 # The waits between two sends of a callback are so much shorter than the channels document.
 PACE: Final = 0.01
 _VERBS: Final = ("create", "create", "query", "query", "close", "refund", "query_refund")
+_SANDBOX_ANSWERS_WITHIN_S: Final = 60.0
 _TIMES: Final = 3  # so many calls in a row meet a lost answer or an error
 _REDIS_TROUBLE_LASTS_S: Final = 1.0  # as long as a gateway does not ask Redis after a failure
 
@@ -47,7 +48,11 @@ class Tally:
 
     def __init__(self) -> None:
         self.struck: Counter[str] = Counter()
+        self.story: list[tuple[float, str]] = []  # by the monotonic clock
         self.troubles: list[Trouble] = []
+
+    def strikes(self, kind: str) -> None:
+        self.story.append((time.monotonic(), kind))
 
     def redis_failed_since(self, since: float) -> None:
         self.troubles.append(Trouble(since, time.monotonic() + _REDIS_TROUBLE_LASTS_S))
@@ -89,6 +94,7 @@ class Blows:
             if calm.is_set():
                 await asyncio.gather(*self._frozen)
                 return
+            self._tally.strikes(kind)
             await self.kinds[kind]()
             self._tally.struck[kind] += 1
 
@@ -167,6 +173,7 @@ class Lies:
                 said |= more
                 kinds.append(also)
             await self._say(said)
+            self._tally.strikes(f"{self._channel}: {said}")
             await asyncio.sleep(self._random.uniform(0.8, 2.2))
             await self._count(kinds)
             await self.be_honest()
@@ -177,7 +184,10 @@ class Lies:
 
     async def _say(self, said: dict[str, object]) -> None:
         answer = await self._client.call(
-            "POST", self._url, {"channel": self._channel, "pace": PACE, **said}
+            "POST",
+            self._url,
+            {"channel": self._channel, "pace": PACE, **said},
+            patience_s=_SANDBOX_ANSWERS_WITHIN_S,
         )
         assert answer.good, answer.body
 

@@ -127,8 +127,11 @@ async def _go(run: Run, blows: Blows) -> Report:
     violations += _seen(run)
     drain_s = time.monotonic() - began - load_s
     shown = [
-        Wrong(violation, await timeline_of(run.place, run.sightings, violation.order, began))
-        for violation in violations[:_MOST_SHOWN]
+        Wrong(
+            each,
+            await timeline_of(run.place, run.sightings, run.tally.story, each.order, began),
+        )
+        for each in violations[:_MOST_SHOWN]
     ]
     return Report(
         seed=plan.seed,

@@ -16,9 +16,16 @@ _JOURNAL: Final = """
 
 
 async def timeline_of(
-    place: Place, sightings: Sightings, order: str, began: float
+    place: Place,
+    sightings: Sightings,
+    faults: Sequence[tuple[float, str]],
+    order: str,
+    began: float,
 ) -> Sequence[str]:
-    """Tell it line by line; `began` is the run's begin by the monotonic clock."""
+    """Tell it line by line, with the faults meanwhile; `began` is the run's begin.
+
+    Moments are those of the monotonic clock.
+    """
     if not order:
         return ()
     began_at = time.time() - (time.monotonic() - began)
@@ -30,4 +37,6 @@ async def timeline_of(
             told.append((at.timestamp() - began_at, what))
     finally:
         await conn.close()
+    first, last = min(told)[0], max(told)[0]
+    told += [(at - began, f"* {fault}") for at, fault in faults if first <= at - began <= last]
     return [f"{at_s:7.3f} s  {what}" for at_s, what in sorted(told)]
