@@ -7,9 +7,9 @@ answered what he must not be.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Final, Literal, Protocol, TypeVar
+from typing import Final, Literal, Protocol
 
 from msgspec import Struct
 from redis.exceptions import RedisError
@@ -19,11 +19,9 @@ from gateway.model import Outcome
 from gateway.payments.asking import ask
 from gateway.payments.closing import expire_due
 from tests.fuzz.postbox import deliver, forged
-from tests.fuzz.world import Broken, Wanted, World, told
+from tests.fuzz.world import Broken, Wanted, World, counted_back, told
 from tests.rig import PRICE
 from tests.web.api import Answer
-
-Item = TypeVar("Item")
 
 WAYS: Final = ("native", "h5", "alipay_pc", "alipay_wap")
 _BUYER: Final = {"ip": "203.0.113.7", "user_agent": "Mozilla/5.0"}
@@ -49,10 +47,6 @@ _REFUNDS: Final = "SELECT id FROM refunds ORDER BY created_at, id"
 
 class Step(Protocol):
     async def take(self, world: World) -> str: ...
-
-
-def counted_back(items: Sequence[Item], which: int) -> Item | None:
-    return items[-1 - which % len(items)] if items else None
 
 
 class Open(Struct, frozen=True, repr_omit_defaults=True):

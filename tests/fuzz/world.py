@@ -8,9 +8,9 @@ merchants, buyers and channels, the sandbox's control calls for the wallet and t
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeVar
 
 import pytest
 import structlog
@@ -37,6 +37,8 @@ from tests.fuzz.postbox import Postbox
 from tests.rig import ALIPAY_ACCOUNT, Rig, running_rig
 from tests.web.api import Answer, Api
 from workers.sweep import settle_unknown
+
+Item = TypeVar("Item")
 
 CHANNELS: Final = ("wechat", "alipay")
 _BATCH: Final = 50
@@ -140,8 +142,7 @@ class World:
         return self.orders[-1 - which % len(self.orders)]
 
     async def code(self, which: int) -> Code | None:
-        codes = await self.codes()
-        return codes[-1 - which % len(codes)] if codes else None
+        return counted_back(await self.codes(), which)
 
     async def wallet(self, verb: str, code: Code | None, **said: object) -> str:
         """A wallet does something with a code; what it may not do it is told."""
@@ -198,6 +199,11 @@ class World:
             if not answer.data:
                 return
             self.read_events += [str(event["id"]) for event in answer.data]
+
+
+def counted_back(items: Sequence[Item], which: int) -> Item | None:
+    """Return the newest for 0, the one before for 1, and so on, beginning again at the end."""
+    return items[-1 - which % len(items)] if items else None
 
 
 def told(answer: Answer, *expected: str) -> str:
