@@ -11,6 +11,7 @@ from tests.schedules.traces import READS
 TWO_CLICKS = Scene(scenes.two_applies_of_one_kind, AWAY)
 
 
+@pytest.mark.timeout(600)
 async def test_before_each_step_everything_dies_and_the_process_that_was_to_go_on_dies(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

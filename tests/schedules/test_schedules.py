@@ -29,6 +29,7 @@ async def test_no_schedule_pays_twice_or_loses_money(
     counter.add(scene, await Explorer(stage, scene, PREEMPTIONS).run(_LIMIT))
 
 
+@pytest.mark.timeout(600)
 async def test_the_same_list_gives_the_same_run(stage: Stage) -> None:
     """What a failure prints would be worth nothing otherwise."""
     for scene in SCENES:
