@@ -11,6 +11,7 @@ from typing import Final
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ReadOnlyError
 
 from gateway.db.events import Message
 from gateway.redis_connections import tell_their_end
@@ -24,11 +25,17 @@ class RedisStream:
     def __init__(self, url: str, kept: int) -> None:
         """Append to the stream at `url`, which keeps about the `kept` newest events.
 
-        Whoever calls sets the time for it; nothing is tried twice here.
+        Whoever calls sets the time for it; nothing is tried twice here, but a master that became a
+        replica is left, and found anew.
         """
         self._kept = kept
         # The time-out is for closing too, where a server stands still with our bytes unread.
-        self._redis = Redis.from_url(url, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0))
+        self._redis = Redis.from_url(
+            url,
+            socket_connect_timeout=2,
+            retry=Retry(NoBackoff(), 0),
+            retry_on_error=[ReadOnlyError],
+        )
         tell_their_end(self._redis.connection_pool)
 
     async def ends_at(self, published: int) -> int:

@@ -15,10 +15,12 @@ import pytest_asyncio
 from arq.constants import job_key_prefix
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
+from redis.exceptions import ReadOnlyError
 
 from gateway import jobs
+from gateway.db.events import Message
 from gateway.embedded import start_valkey
-from gateway.ids import AttemptId, new_attempt_id, new_order_id
+from gateway.ids import AttemptId, EventId, new_attempt_id, new_order_id
 from gateway.locks.claims import ORDERS_CHANNEL, Said
 from gateway.ports import free_port
 from tests.rig import Rig, StartRig, until
@@ -26,6 +28,7 @@ from tests.trouble.doors import Visitors, hear_of_payment
 from tests.trouble.judge import judge
 from tests.trouble.servers import Breakable, breakable, frozen, killed, restarted
 from tests.trouble.story import buy, is_ready
+from workers.redis_stream import RedisStream
 
 _WITHIN_S: Final = 30.0
 Trouble = Callable[[Breakable], AbstractAsyncContextManager[None]]
@@ -175,6 +178,22 @@ async def test_a_connection_to_a_redis_that_became_a_replica_is_left(
         claim = await rig.desk.claims.claim(new_order_id(), "same")
         assert claim.said is Said.UNAVAILABLE
         assert await rig.desk.redis.client_id() != before
+
+
+async def test_the_message_queue_leaves_a_redis_that_became_a_replica(
+    valkey_to_break: Breakable,
+) -> None:
+    queue = RedisStream(valkey_to_break.url, kept=1000)
+    event = Message(1, EventId("evt_1"), "order.paid", "demo", "ord_1", 1, "{}")
+    async with demoted(valkey_to_break), Redis.from_url(valkey_to_break.url) as redis:
+        assert await queue.ends_at(0) == 0
+        connected = {client["id"] for client in await redis.client_list()}
+        with pytest.raises(ReadOnlyError):
+            await queue.append([event])
+        await queue.ends_at(0)
+        assert not connected <= {client["id"] for client in await redis.client_list()}
+    await queue.append([event])
+    await queue.close()
 
 
 async def _next_message(page: PubSub) -> dict[str, object]:
