@@ -115,9 +115,10 @@ async def _number(desk: Desk, numbered: asyncio.Event) -> int:
 
 
 async def _tidy(desk: Desk) -> int:
+    """Forget what is over, and count what waits for a person; returns how much was forgotten."""
     async with desk.pool.acquire() as conn:
-        await idempotency.forget_old(conn, 1000)
-        await submissions.forget_over(conn, 1000)
+        forgotten = await idempotency.forget_old(conn, 1000)
+        forgotten += await submissions.forget_over(conn, 1000)
         NEEDS_ATTENTION.set(await attempts.count_needing_attention(conn))
         REFUNDS_WAITING.set(await refunds.count_waiting(conn))
-    return 0
+    return forgotten

@@ -37,6 +37,6 @@ async def give_back(conn: Connection, digest: bytes, token: bytes) -> None:
     await conn.execute(_GIVE_BACK, digest, token)
 
 
-async def forget_over(conn: Connection, limit: int) -> None:
-    """Delete windows that are over."""
-    await conn.execute(_FORGET_OVER, limit)
+async def forget_over(conn: Connection, limit: int) -> int:
+    """Delete windows that are over; returns how many."""
+    return int((await conn.execute(_FORGET_OVER, limit)).removeprefix("DELETE "))
