@@ -78,13 +78,7 @@ async def everything(
     gateway_url = settings.public_url or f"http://{_HOST}:{ports.gateway}"
     sandbox_url, shop_url = f"http://{_HOST}:{ports.sandbox}", f"http://{_HOST}:{ports.shop}"
     async with AsyncExitStack() as stack:
-        database_url, redis_url = settings.database_url, settings.redis_url
-        if database_url is None or redis_url is None:
-            began = time.monotonic()
-            servers = await stack.enter_async_context(embedded(data))
-            database_url = database_url or servers.database_url
-            redis_url = redis_url or servers.redis_url
-            say(f"PostgreSQL and Valkey are up ({time.monotonic() - began:.1f} s)")
+        database_url, redis_url = await _servers(settings, stack, say)
         await asyncio.to_thread(_make_folders, data)
         secrets = _secrets(data / _SECRETS)
         settings = replace(
@@ -145,6 +139,18 @@ async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[N
         yield
     finally:
         await runner.cleanup()
+
+
+async def _servers(
+    settings: Settings, stack: AsyncExitStack, say: Callable[[str], None]
+) -> tuple[str, str]:
+    """Return the URLs of PostgreSQL and Redis; what has none is started here."""
+    if settings.database_url is not None and settings.redis_url is not None:
+        return settings.database_url, settings.redis_url
+    began = time.monotonic()
+    servers = await stack.enter_async_context(embedded(Path(settings.data)))
+    say(f"PostgreSQL and Valkey are up ({time.monotonic() - began:.1f} s)")
+    return settings.database_url or servers.database_url, settings.redis_url or servers.redis_url
 
 
 def _must_be_free(ports: Ports) -> None:
