@@ -138,8 +138,9 @@ def configure_logging(level: str, *, as_json: bool | None = None) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
-    # The pool tells an outage by a traceback for each try; we tell it ourselves, in a line.
+    # They tell an outage by an error or a traceback for each try; we tell it ourselves, in a line.
     logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

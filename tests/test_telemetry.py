@@ -12,7 +12,9 @@ import structlog
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from gateway.errors import ConfigurationError
+from gateway.ports import free_port
 from gateway.telemetry import Seldom, configure_logging, log, log_context, span, tracing
+from workers.amqp_exchange import AmqpExchange
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +129,16 @@ def test_no_secret_is_written_by_a_traceback_or_a_library(
     assert [json.loads(line)["level"] for line in lines] == ["error", "error"]
     assert all("ConnectionError" in line for line in lines)
     assert "SECRET" not in "".join(lines)
+
+
+async def test_a_rabbitmq_that_is_away_is_not_told_by_its_client_at_each_try(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure_logging("info", as_json=True)
+    queue = AmqpExchange(f"amqp://127.0.0.1:{free_port()}/")
+    with pytest.raises(ConnectionError):
+        await queue.ends_at(0)
+    assert not capsys.readouterr().err
 
 
 def test_the_numbers_have_their_names() -> None:
