@@ -59,16 +59,17 @@ async def keep_publishing(
     """Publish until cancelled: at once when `numbered` is set, and now and then what another
     process left, or the queue lost.
     """
-    failures, pause_s = 0, _FIRST_PAUSE_S
+    failures, pause_s, batch = 0, _FIRST_PAUSE_S, BATCH
     while True:
         numbered.clear()
         try:
-            while await publish_some(pool, queue) == BATCH:
-                pass  # there is more
+            while await publish_some(pool, queue, batch) == batch:  # there is more
+                pause_s, batch = _FIRST_PAUSE_S, min(2 * batch, BATCH)
         except asyncpg.LockNotAvailableError:
             pass  # another process publishes; whether it saw our events too is looked at soon
         except Exception as error:  # noqa: BLE001 - whatever it was, the queue is tried again
             failures += 1
+            batch = max(batch // 2, 1)  # a slow queue takes so many in time
             if failures == 1:  # one line for as long as it lasts
                 away = missing(error) or "queue"
                 log.warning("events_not_published", outage=away, error=type(error).__name__)
@@ -84,7 +85,9 @@ async def keep_publishing(
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
-async def publish_some(pool: "asyncpg.Pool[asyncpg.Record]", queue: Queue) -> int:
+async def publish_some(
+    pool: "asyncpg.Pool[asyncpg.Record]", queue: Queue, limit: int = BATCH
+) -> int:
     """Publish what comes next; returns how many. Raises LockNotAvailableError, where another
     publishes, and what the queue raises: then they are published again.
     """
@@ -93,7 +96,7 @@ async def publish_some(pool: "asyncpg.Pool[asyncpg.Record]", queue: Queue) -> in
         EVENTS_WAITING.set(newest - published)
         async with asyncio.timeout(_DEADLINE_S):
             ends_at = await queue.ends_at(published)
-        batch = await events.messages(conn, ends_at, BATCH)
+        batch = await events.messages(conn, ends_at, limit)
         if batch:
             async with asyncio.timeout(_DEADLINE_S):
                 await queue.append(batch)

@@ -251,5 +251,25 @@ async def test_a_dead_queue_is_said_once_hurts_nothing_and_gets_everything_when_
     assert [line["event"] for line in lines] == ["events_not_published", "events_published_again"]
 
 
+class Slow(RedisStream):
+    """A queue that takes ten events in the time there is."""
+
+    async def append(self, messages: Sequence[Message]) -> None:
+        if len(messages) > 10:
+            raise TimeoutError
+        await super().append(messages)
+
+
+async def test_a_slow_queue_gets_everything_in_smaller_parts(
+    pool: asyncpg.Pool, redis_url: str, redis: Redis
+) -> None:
+    log = await numbered_events(pool, 40)
+    queue = Slow(redis_url, KEPT)
+    async with publishing(pool, queue):
+        await until(lambda: published_up_to(pool, 40), within_s=30)
+    await queue.close()
+    assert await on_stream(redis) == log
+
+
 async def published_up_to(pool: asyncpg.Pool, position: int) -> bool:
     return bool(await pool.fetchval("SELECT published = $1 FROM event_queue", position))
