@@ -3,7 +3,7 @@
 It is the log and nothing else: what is sent is read from PostgreSQL by position, page after page,
 and a wake only says that there is more. So it has no gap and no repeat, whichever process numbered
 an event and whether or not Redis brought the wake; and whoever comes back goes on `after` the last
-event that they have.
+event that they have. Before each page the key is looked at again: one that ends reads no further.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from gateway.ids import EventId
 from gateway.payments.desk import Desk
 from gateway.push.hub import Hub
 from gateway.push.sockets import OpenSocket
+from gateway.web.auth import merchant_of
 from gateway.web.bodies import FeedQuery
 from gateway.web.keys import DESK, HUB
 from gateway.web.live import converse
@@ -33,23 +34,28 @@ async def follow(request: web.Request, merchant: str) -> web.WebSocketResponse:
     """GET /v1/feed"""
     query = _FEED.from_query(request)
     after = EventId(query.after) if query.after is not None else None
-    desk, hub = request.app[DESK], request.app[HUB]
+    hub = request.app[HUB]
     if hub.feeds.count(merchant) >= MOST_FEEDS:
         raise RateLimited("Too many feeds are open with your keys; close some.", retry_after_s=10)
     with hub.feeds.opened(merchant) as grown:
         async with connection(request) as conn:
             position = await events.position_of(conn, merchant, after)
         return await converse(
-            request, hub, lambda socket: _read_along(desk, hub, merchant, position, grown, socket)
+            request, hub, lambda socket: _read_along(request, merchant, position, grown, socket)
         )
 
 
 async def _read_along(
-    desk: Desk, hub: Hub, merchant: str, position: int, grown: asyncio.Event, socket: OpenSocket
+    request: web.Request, merchant: str, position: int, grown: asyncio.Event, socket: OpenSocket
 ) -> None:
-    """Send what follows `position`, and on as the log grows, until the process stops."""
+    """Send what follows `position`, and on as the log grows, until the process stops.
+
+    Raises Unauthorized when the key has ended.
+    """
+    desk, hub = request.app[DESK], request.app[HUB]
     while not hub.stopping:
         grown.clear()  # before reading: what is numbered from here on wakes us again
+        await merchant_of(request)
         sent_to = await _send_page(desk, hub, merchant, position, socket)
         if sent_to > position:
             position = sent_to

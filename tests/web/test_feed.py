@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from gateway.embedded import start_valkey
 from gateway.merchants import let_key_in
 from gateway.secrets import new_api_key
+from gateway.web import auth
 from gateway.web.feed import MOST_FEEDS
 from tests.payments.test_processes import serving_too
 from tests.push.watched import open_order
@@ -159,6 +160,19 @@ async def test_a_feed_at_another_process_sends_what_this_one_numbered(api: Api) 
         for _ in range(2):
             (order,) = await paid_orders(api, 1)
             assert (await events.next())["order"] == order
+
+
+async def test_a_key_that_ends_reads_no_further(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "BELIEVED_S", 0.0)
+    reader = await reader_of_the_log(rig)
+    async with feed(reader) as events:
+        event = await commit_event(rig.desk.pool)
+        assert await events.ids(1) == [event]
+        await rig.desk.pool.execute("UPDATE api_keys SET expires_at = now()")
+        await commit_event(rig.desk.pool)
+        assert await goodbye(events.socket) == WSCloseCode.TRY_AGAIN_LATER
+    answer = await reader.get("/v1/feed")
+    assert (answer.status, answer.code) == (401, "unauthorized")
 
 
 async def test_without_redis_the_log_is_read_again_every_few_seconds(
