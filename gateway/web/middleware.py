@@ -62,7 +62,9 @@ def middlewares(settings: Settings) -> list[Middleware]:
         bind_contextvars(request_id=request_id)  # a request is a task, so this ends with it
         try:
             response = await handler(request)
-        except Exception as error:  # noqa: BLE001 - problem_of logs what nobody expected
+        except Exception as error:  # problem_of logs what nobody expected
+            if _hung_up(request, error):
+                raise  # the server takes it for what it is; nothing of ours is away
             response = _refuse(request, error, request_id)
         if not response.prepared:
             response.headers["X-Request-Id"] = request_id
@@ -80,6 +82,12 @@ def _request_id(request: web.Request) -> str:
     if said is not None and _SANE_ID.fullmatch(said):
         return said
     return f"req_{_PROCESS}-{next(_numbers):08x}"
+
+
+def _hung_up(request: web.Request, error: Exception) -> bool:
+    """Is it the client who is gone?"""
+    transport = request.transport
+    return isinstance(error, ConnectionError) and (transport is None or transport.is_closing())
 
 
 def _refuse(request: web.Request, error: Exception, request_id: str) -> web.Response:

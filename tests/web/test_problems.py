@@ -6,8 +6,12 @@ import re
 from contextlib import suppress
 
 import pytest
+from aiohttp import web
+from pytest_aiohttp import AiohttpServer
 from structlog.testing import capture_logs
 
+from gateway.settings import Settings
+from gateway.web.middleware import middlewares
 from tests.rig import Rig, StartRig, until
 from tests.trouble.wire import Wire
 from tests.web.api import Api, new_order
@@ -19,6 +23,12 @@ SECURITY = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Server": "PayOnce",
 }
+
+
+UPGRADE = (
+    b"GET /listen HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 
 
 async def on_the_wire(rig: Rig, text: bytes) -> bytes:
@@ -200,3 +210,29 @@ async def test_a_zip_bomb_is_too_large(api: Api) -> None:
     assert len(bomb) < 64 * 1024
     answer = await api.call("POST", "/v1/orders", raw=bomb, headers={"Content-Encoding": "gzip"})
     assert (answer.status, answer.code) == (413, "payload_too_large")
+
+
+async def test_a_client_who_hangs_up_is_no_outage(aiohttp_server: AiohttpServer) -> None:
+    left = asyncio.Event()
+
+    async def listen(request: web.Request) -> web.WebSocketResponse:
+        transport = request.transport
+        await until(lambda: transport is None or transport.is_closing())
+        response = web.WebSocketResponse()
+        try:
+            await response.prepare(request)
+        finally:
+            left.set()
+        return response
+
+    app = web.Application(middlewares=middlewares(Settings()))
+    app.router.add_get("/listen", listen)
+    server = await aiohttp_server(app)
+    _, writer = await asyncio.open_connection(server.host, server.port)
+    with capture_logs() as lines:
+        writer.write(UPGRADE)
+        await writer.drain()
+        writer.close()
+        await left.wait()
+        await server.close()
+    assert not [line for line in lines if "outage" in line]
