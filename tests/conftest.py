@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,6 +23,8 @@ from redis.asyncio import Redis
 from gateway.embedded import EmbeddedServers, embedded
 from gateway.migrate import migrate
 
+# Who prints at the end has to be known at the beginning, whichever processes run the tests.
+pytest_plugins = ("tests.telling", "tests.schedules.counting", "tests.fuzz.counting")
 TEMPLATE = "payonce_template"
 CHROMIUM_FLAGS = (
     "--headless=new",
@@ -37,9 +39,6 @@ CHROMIUM_FLAGS = (
 
 _numbers = itertools.count(1)
 _logical_databases = itertools.cycle(range(1, 64))
-
-
-Say = Callable[[str], None]
 
 
 def database_named(url: str, name: str) -> str:
@@ -117,27 +116,3 @@ async def browser() -> AsyncIterator[Browser]:
         )
         yield browser
         await browser.close()
-
-
-@pytest.fixture
-def say(record_property: Callable[[str, object], None]) -> Say:
-    """Say what was measured; it is printed when the run ends, also where the test passes."""
-    return lambda text: record_property("said", text)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    said = [(report.nodeid, text) for report, text in told(terminalreporter, "said")]
-    if said:
-        terminalreporter.section("measured")
-    for nodeid, text in said:
-        terminalreporter.write_line(f"{nodeid.rpartition('::')[2]}: {text}")
-
-
-def told(
-    terminalreporter: pytest.TerminalReporter, name: str
-) -> Iterator[tuple[pytest.TestReport, str]]:
-    """Yield what tests recorded under that name, in whichever process they ran."""
-    for reports in terminalreporter.stats.values():
-        for report in reports:
-            if isinstance(report, pytest.TestReport) and report.when == "call":
-                yield from ((report, str(v)) for key, v in report.user_properties if key == name)

@@ -5,7 +5,7 @@ from typing import Final
 import pytest
 
 from tests.chaos.run import Plan, run_chaos
-from tests.conftest import Say
+from tests.telling import Say
 
 SEED: Final = 20261111
 A_MINUTE: Final = Plan(

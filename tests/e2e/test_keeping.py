@@ -8,11 +8,11 @@ import pytest
 from playwright.async_api import Browser
 
 from gateway.ports import free_port
-from tests.conftest import Say
 from tests.e2e.buyer import buyer_at_pc
 from tests.e2e.checkout import turns
 from tests.e2e.program import Program, begin, running
 from tests.e2e.town import ShopOrder, Town
+from tests.telling import Say
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),

@@ -5,11 +5,11 @@ import asyncio
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.conftest import Say
 from tests.e2e.buyer import buyer_at_pc, buyer_on_phone, picture_of_code
 from tests.e2e.checkout import shown_after_s, turns
 from tests.e2e.eye import read_code
 from tests.e2e.town import Town
+from tests.telling import Say
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),

@@ -6,10 +6,10 @@ Pictures of every step are left in test-results/walk.
 import pytest
 from playwright.async_api import Browser
 
-from tests.conftest import Say
 from tests.e2e.buyer import CHINESE, ENGLISH, Words, buyer_at_pc, buyer_on_phone
 from tests.e2e.checkout import order_no_on, shown_after_s, turns
 from tests.e2e.town import Town
+from tests.telling import Say
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),

@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from tests.schedules.conftest import Counter
+from tests.schedules.counting import Counter
 from tests.schedules.exploring import Explorer, Scene, play, told
 from tests.schedules.scenes import SCENES
 from tests.schedules.scheduler import read_path
