@@ -6,6 +6,7 @@ made later sort later, indexes stay compact, and nobody can guess a neighbour's.
 
 import secrets
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Final, NewType
 
 OrderId = NewType("OrderId", str)
@@ -16,6 +17,7 @@ OperatorId = NewType("OperatorId", str)
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS: Final = [first + second for first in _ALPHABET for second in _ALPHABET]
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _last = 0
 
 
@@ -27,6 +29,20 @@ def time_ordered() -> str:
         value = _last + 1 + secrets.randbits(64)  # the same millisecond, or a clock set back
     _last = value
     return "".join(_PAIRS[(value >> shift) & 0x3FF] for shift in range(120, -1, -10))
+
+
+def time_of(number: str) -> datetime:
+    """Return when the 26 characters at the head of a number were made, to the millisecond.
+
+    Raises ValueError where the number does not begin with a time.
+    """
+    head = number[:10]
+    if len(head) < 10:
+        raise ValueError("a number begins with ten characters of time")
+    made_ms = 0
+    for character in head:
+        made_ms = made_ms << 5 | _ALPHABET.index(character)
+    return _EPOCH + timedelta(milliseconds=made_ms)
 
 
 def new_order_id() -> OrderId:

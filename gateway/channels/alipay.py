@@ -41,9 +41,6 @@ from gateway.channels.alipay_wire import (
     TradeStatus,
     money_of,
     read_body,
-    read_fields,
-    read_form,
-    text_to_sign,
     write_number,
     write_refund,
     write_refund_query,
@@ -61,6 +58,7 @@ from gateway.channels.base import (
     RefundRequest,
     Traits,
 )
+from gateway.channels.forms import read_fields, read_form, text_to_sign
 from gateway.errors import BadCallback, ChannelRefused, ChannelUnavailable
 from gateway.model import ChannelReport, Outcome, RefundReport, RefundState, Source, Terminal
 
@@ -186,7 +184,11 @@ class Alipay:
         )
 
     async def query_refund(
-        self, number: str, attempt_number: str, payment_ref: str = ""
+        self,
+        number: str,
+        attempt_number: str,
+        payment_ref: str = "",
+        sent_at: datetime | None = None,
     ) -> RefundReport | None:
         """Ask what became of a refund; None when Alipay has none with that number, or none yet.
 

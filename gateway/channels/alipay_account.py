@@ -22,14 +22,9 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
 from gateway.channels import signing
-from gateway.channels.alipay_certificates import (
-    Trust,
-    common_name_of,
-    read_roots,
-    sn_of,
-    sn_of_roots,
-)
+from gateway.channels.alipay_certificates import Trust, read_roots, sn_of, sn_of_roots
 from gateway.channels.alipay_connection import Credentials
+from gateway.channels.chains import common_name_of
 from gateway.errors import ConfigurationError
 
 # Alipay's keys by SN; and in certificate mode, who may vouch for new ones.

@@ -12,18 +12,16 @@ from datetime import datetime
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509 import Certificate
-from cryptography.x509.oid import NameOID
 from msgspec import Struct
 
 from gateway.channels import signing
+from gateway.channels.chains import common_name_of, leads_to_a_root
 from gateway.errors import ConfigurationError
 
 _PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _RSA_SIGNATURES: Final = "1.2.840.113549.1.1."
-_LONGEST_CHAIN: Final = 4
 
 
 class Trust(Struct, frozen=True):
@@ -57,11 +55,6 @@ def read_roots(field: str, pem: str) -> tuple[Certificate, ...]:
     return roots
 
 
-def common_name_of(certificate: Certificate) -> str:
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(names[0].value) if names else ""
-
-
 def key_of_new_certificate(pem: str, serial: str, trust: Trust, now: datetime) -> RSAPublicKey:
     """Return the key of a downloaded certificate that speaks for Alipay.
 
@@ -75,46 +68,9 @@ def key_of_new_certificate(pem: str, serial: str, trust: Trust, now: datetime) -
         raise ConfigurationError(f"{field}: is not the one that was asked for")
     if not trust.common_name or common_name_of(leaf) != trust.common_name:
         raise ConfigurationError(f"{field}: bears another name than the configured one")
-    if not _leads_to_a_root(leaf, (*others, *trust.intermediates), trust.roots, now):
+    if not leads_to_a_root(leaf, (*others, *trust.intermediates), trust.roots, now):
         raise ConfigurationError(f"{field}: is not in force, or does not lead to a root")
     return signing.public_key_of(field, leaf)
-
-
-def _leads_to_a_root(
-    leaf: Certificate,
-    intermediates: tuple[Certificate, ...],
-    roots: tuple[Certificate, ...],
-    now: datetime,
-) -> bool:
-    link = leaf
-    for _ in range(_LONGEST_CHAIN):
-        if not link.not_valid_before_utc <= now <= link.not_valid_after_utc:
-            return False
-        if any(_issued(root, link) for root in roots):
-            return True
-        issuers = (one for one in intermediates if _may_issue(one) and _issued(one, link))
-        above = next(issuers, None)
-        if above is None:
-            return False
-        link = above
-    return False
-
-
-def _issued(issuer: Certificate, certificate: Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True
-
-
-def _may_issue(certificate: Certificate) -> bool:
-    """Without this the owner of any certificate could make another one."""
-    try:
-        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-    except (x509.ExtensionNotFound, ValueError):
-        return False
-    return constraints.value.ca
 
 
 def _signed_with_rsa(certificate: Certificate) -> bool:

@@ -25,9 +25,9 @@ from gateway.channels.alipay_wire import (
     Method,
     china_time,
     read_body,
-    text_to_sign,
     write_certificate_query,
 )
+from gateway.channels.forms import text_to_sign
 from gateway.errors import BadCallback, ChannelUnavailable
 
 DEADLINE_S: Final = 5.0

@@ -5,12 +5,10 @@ Field names, lengths and values are those of the documents of `alipay.trade.prec
 notification. Fields that we neither send nor read are left out. Money is written in yuan, as text.
 """
 
-from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Final, TypeVar
-from urllib.parse import unquote_to_bytes
 
 import msgspec
 from msgspec import Meta, Struct
@@ -25,7 +23,6 @@ _SUBJECT_LENGTH: Final = 256
 _REASON_LENGTH: Final = 256
 # Alipay refuses these in a subject; their full-width twins read the same.
 _FORBIDDEN_IN_SUBJECT: Final = str.maketrans("/=&", "／＝＆")
-_MOST_FIELDS: Final = 200
 
 # Ten digits before the point keep the amount below MAX_AMOUNT.
 Yuan = Annotated[str, Meta(pattern=r"^[0-9]{1,10}(\.[0-9]{1,2})?\Z")]
@@ -189,33 +186,6 @@ def read_body(body: bytes, kind: type[Body]) -> Body | None:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-
-
-def read_fields(fields: Mapping[bytes, bytes], kind: type[Body]) -> Body | None:
-    """Return a form's fields that are not empty as `kind`, or None when they are anything else."""
-    try:
-        texts = {name.decode(): value.decode() for name, value in fields.items() if value}
-        return msgspec.convert(texts, kind)
-    except (msgspec.ValidationError, UnicodeDecodeError):
-        return None
-
-
-def read_form(body: bytes) -> dict[bytes, bytes] | None:
-    """Return the fields of a form, unquoted and otherwise untouched; None when one comes twice.
-
-    They stay bytes, because the signature is over bytes: nothing is lost before it is checked.
-    """
-    parts = [part for part in body.split(b"&") if part]
-    if len(parts) > _MOST_FIELDS:
-        return None
-    pairs = [part.replace(b"+", b" ").partition(b"=") for part in parts]
-    fields = {unquote_to_bytes(name): unquote_to_bytes(value) for name, _, value in pairs}
-    return fields if len(fields) == len(pairs) else None
-
-
-def text_to_sign(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return `k=v&k=v`, sorted by name, values as they are: what signatures are made over."""
-    return b"&".join(name + b"=" + value for name, value in sorted(fields))
 
 
 def write_trade(request: CreateRequest, product: Product) -> str:

@@ -37,6 +37,7 @@ class Traits(Struct, frozen=True):
     needs_payer: frozenset[str] = frozenset()  # products that are made for one openid
     needs_client_ip: frozenset[str] = frozenset()
     refund_repeat_window: timedelta | None = None  # as of `refund`; None: for good
+    form_targets: tuple[str, ...] = ()  # where its forms lead, as a page's form-action lists them
 
 
 class CreateRequest(Struct, frozen=True):
@@ -132,6 +133,7 @@ class RefundRequest(Struct, frozen=True):
     total: Money  # what was received
     reason: str
     notify_url: str
+    sent_at: datetime  # when the number was first sent; a repeat says the same
 
 
 class Channel(Protocol):
@@ -149,9 +151,16 @@ class Channel(Protocol):
     async def refund(self, request: RefundRequest) -> RefundReport: ...
 
     async def query_refund(
-        self, number: str, attempt_number: str, payment_ref: str = ""
+        self,
+        number: str,
+        attempt_number: str,
+        payment_ref: str = "",
+        sent_at: datetime | None = None,
     ) -> RefundReport | None:
-        """Ask about a refund of ours, of the payment `payment_ref`, or of the attempt's first."""
+        """Ask about a refund of ours, of the payment `payment_ref`, or of the attempt's first.
+
+        `sent_at` is when the number was first sent; None: it never was.
+        """
         ...
 
     def read(self, callback: Callback) -> CallbackRead:

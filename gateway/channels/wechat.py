@@ -183,7 +183,11 @@ class WeChatPay:
         return self._refund_report(refund, request.number, Source.CREATE)
 
     async def query_refund(
-        self, number: str, attempt_number: str, payment_ref: str = ""
+        self,
+        number: str,
+        attempt_number: str,
+        payment_ref: str = "",
+        sent_at: datetime | None = None,
     ) -> RefundReport | None:
         """Ask what became of a refund; None when WeChat Pay has none with that number."""
         answer = await self._connection.call("GET", f"{_REFUNDS}/{quote(number, safe='')}")

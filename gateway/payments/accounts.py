@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from gateway.channels.alipay import alipay
 from gateway.channels.base import Channel
+from gateway.channels.unionpay import unionpay
 from gateway.channels.wechat import wechat_pay
 from gateway.db import accounts
 from gateway.db.accounts import AccountRow
@@ -27,7 +28,11 @@ from gateway.telemetry import log
 
 _FRESH_S: Final = 5.0
 Maker = Callable[[str, Mapping[str, str], Mapping[str, str], aiohttp.ClientSession], Channel]
-MAKERS: Final[dict[str, Maker]] = {"wechat": wechat_pay, "alipay": alipay}
+MAKERS: Final[dict[str, Maker]] = {
+    "wechat": wechat_pay,
+    "alipay": alipay,
+    "unionpay": unionpay,
+}
 # Settings that every kind has; the adapter sees only the others.
 _LADDER: Final = "ask_ladder"
 _TIMEOUT: Final = "ask_timeout_s"

@@ -173,7 +173,7 @@ async def _send(desk: Desk, account: Account, was: Standing) -> bool:
     if not await _write(desk, was, sent):
         return True
     try:
-        report = await _call_refund(desk, account, was)
+        report = await _call_refund(desk, account, replace(was, refund=sent))
     except ChannelRefused as refusal:
         if refusal.number_spent:
             await _look_later(desk, account, sent)  # money may have gone back: a query decides
@@ -228,13 +228,16 @@ async def _repeat(desk: Desk, account: Account, was: Standing) -> RefundReport |
 async def query_refund(account: Account, was: Standing) -> RefundReport | None:
     """Ask the channel about a refund by its number now. Raises ChannelUnavailable."""
     refund, attempt = was.refund, was.order.attempt(was.refund.attempt)
-    asked = account.adapter.query_refund(refund.number, attempt.number, attempt.payment_ref or "")
+    asked = account.adapter.query_refund(
+        refund.number, attempt.number, attempt.payment_ref or "", refund.sent_at
+    )
     return await call(account, "query_refund", asked)
 
 
 async def _call_refund(desk: Desk, account: Account, was: Standing) -> RefundReport:
     """Call the channel; the same refund says the same, however often."""
     refund, attempt = was.refund, was.order.attempt(was.refund.attempt)
+    assert refund.sent_at is not None
     assert attempt.payment_ref is not None
     assert attempt.received_amount is not None
     assert attempt.received_currency is not None
@@ -246,6 +249,7 @@ async def _call_refund(desk: Desk, account: Account, was: Standing) -> RefundRep
         total=Money(attempt.received_amount, attempt.received_currency),
         reason=refund.explanation or _SURPLUS_EXPLANATION,
         notify_url=f"{desk.settings.base_url}/callbacks/{account.id}",
+        sent_at=refund.sent_at,
     )
     return await call(account, "refund", account.adapter.refund(request))
 

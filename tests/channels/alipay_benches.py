@@ -95,9 +95,13 @@ class Opened:
         return await self.adapter.refund(request)
 
     async def query_refund(
-        self, number: str, attempt_number: str, payment_ref: str = ""
+        self,
+        number: str,
+        attempt_number: str,
+        payment_ref: str = "",
+        sent_at: datetime | None = None,
     ) -> RefundReport | None:
-        return await self.adapter.query_refund(number, attempt_number, payment_ref)
+        return await self.adapter.query_refund(number, attempt_number, payment_ref, sent_at)
 
     def read(self, callback: Callback) -> CallbackRead:
         return self.adapter.read(callback)

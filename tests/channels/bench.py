@@ -1,6 +1,5 @@
 """The bench that an adapter is tested on: a channel beside it, and what can be done to both."""
 
-import itertools
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -11,10 +10,9 @@ from msgspec import structs
 
 from gateway.channels.base import Callback, Channel, CreateRequest, RefundRequest
 from gateway.errors import BadCallback
-from gateway.model import Outcome
+from gateway.ids import time_ordered
+from gateway.model import Outcome, RefundReport
 from gateway.money import Money
-
-_numbers = itertools.count(1)
 
 
 class Verb(StrEnum):
@@ -97,7 +95,7 @@ def request_of(bench: Bench, product: str | None = None) -> CreateRequest:
     """A request that the channel takes, under a new number."""
     traits = bench.channel.traits
     return CreateRequest(
-        number=f"01KAC{next(_numbers):021d}",
+        number=time_ordered(),
         product=product or next(iter(traits.products.values())),
         money=Money(1234, min(traits.currencies)),
         subject="两杯 tea & a “cake”",
@@ -135,6 +133,14 @@ async def paid_and_refund_of(bench: Bench, amount: int = 500) -> RefundRequest:
         total=report.money,
         reason="paid twice",
         notify_url=bench.notify_url,
+        sent_at=datetime.now(UTC),
+    )
+
+
+async def query_refund(bench: Bench, request: RefundRequest) -> RefundReport | None:
+    """Ask about a refund as the gateway does, once it was sent."""
+    return await bench.channel.query_refund(
+        request.number, request.attempt_number, sent_at=request.sent_at
     )
 
 

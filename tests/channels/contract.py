@@ -23,6 +23,7 @@ from tests.channels.bench import (
     made,
     outcome,
     paid_and_refund_of,
+    query_refund,
     reason_of,
     request_of,
     with_amount,
@@ -215,7 +216,7 @@ class RefundContract:
         assert isinstance(told, RefundReport)
         assert (told.state, told.source) == (RefundState.DONE, Source.CALLBACK)
         assert (told.number, told.money) == (request.number, request.money)
-        asked = await bench.channel.query_refund(request.number, request.attempt_number)
+        asked = await query_refund(bench, request)
         assert asked == structs.replace(told, source=Source.POLL)
         assert asked.refund_ref == sent.refund_ref
 
@@ -226,7 +227,7 @@ class RefundContract:
         told = bench.channel.read(await bench.end_refund(request.number)).report
         assert isinstance(told, RefundReport)
         assert told.state is RefundState.FAILED
-        asked = await bench.channel.query_refund(request.number, request.attempt_number)
+        asked = await query_refund(bench, request)
         assert asked == structs.replace(told, source=Source.POLL)
 
     async def test_a_payment_given_back_in_part_is_still_reported_as_paid(
@@ -247,7 +248,10 @@ class RefundContract:
         assert await bench.given_back(request.attempt_number) == {}
 
     async def test_an_unknown_refund_is_none(self, bench: Bench) -> None:
-        assert await bench.channel.query_refund("unknownR1", request_of(bench).number) is None
+        asked = bench.channel.query_refund(
+            "unknownR1", request_of(bench).number, sent_at=datetime.now(UTC)
+        )
+        assert await asked is None
 
     @ANY_TROUBLE
     async def test_after_trouble_a_query_tells_and_a_repeat_is_the_same_refund(
@@ -257,7 +261,7 @@ class RefundContract:
         await bench.befall(Verb.REFUND, trouble)
         with pytest.raises(ChannelUnavailable):
             await bench.channel.refund(request)
-        found = await bench.channel.query_refund(request.number, request.attempt_number)
+        found = await query_refund(bench, request)
         assert (found is not None) == trouble.done
         await bench.channel.refund(request)
         assert await bench.given_back(request.attempt_number) == {request.number: 500}
@@ -270,7 +274,7 @@ class RefundContract:
         await bench.channel.refund(request)
         await bench.befall(Verb.QUERY_REFUND, trouble)
         with pytest.raises(ChannelUnavailable):
-            await bench.channel.query_refund(request.number, request.attempt_number)
+            await query_refund(bench, request)
 
 
 class CallbackContract:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from gateway.channels.alipay import alipay
-from gateway.channels.alipay_wire import Notice, Trade, read_body, read_form
+from gateway.channels.alipay_wire import Notice, Trade, read_body
 from gateway.channels.base import CallbackRead
+from gateway.channels.forms import read_form
 from gateway.errors import BadCallback
 from gateway.model import ChannelReport, Outcome, Source
 from gateway.money import Money

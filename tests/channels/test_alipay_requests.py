@@ -96,6 +96,7 @@ REFUND = RefundRequest(
     total=Money(1234, "CNY"),
     reason="付重了" * 100,
     notify_url="https://pay.example/callbacks/ali_main",
+    sent_at=datetime(2026, 11, 22, 16, 0, tzinfo=UTC),
 )
 
 

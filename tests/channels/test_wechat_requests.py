@@ -116,6 +116,7 @@ REFUND = RefundRequest(
     total=Money(1234, "CNY"),
     reason="付重了" * 40,
     notify_url="https://pay.example/callbacks/wx_main",
+    sent_at=datetime(2026, 11, 22, 16, 0, tzinfo=UTC),
 )
 
 
