@@ -17,6 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from gateway.sandbox.alipay_keys import AlipayKeys, new_alipay_keys
 from gateway.sandbox.pem import new_rsa_key, private_pem, public_pem
+from gateway.sandbox.unionpay_keys import UnionPayKeys, new_unionpay_keys
 
 FILE_NAME = "sandbox-keys.json"
 CERTIFICATE_YEARS = 5
@@ -31,7 +32,8 @@ class CertifiedKey(msgspec.Struct, frozen=True):
 
 
 class SandboxKeys(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything secret on both sides of the sandbox, as PEM text: WeChat Pay's, then Alipay's.
+    """Everything secret on both sides of the sandbox, as PEM text: WeChat Pay's, then
+    Alipay's and UnionPay's.
 
     `platform` holds two certificates: the second is the one that a rotation moves to.
     """
@@ -46,6 +48,7 @@ class SandboxKeys(msgspec.Struct, frozen=True, kw_only=True):
     public_key: str
     platform: tuple[CertifiedKey, CertifiedKey]
     alipay: AlipayKeys = msgspec.field(default_factory=new_alipay_keys)
+    unionpay: UnionPayKeys = msgspec.field(default_factory=new_unionpay_keys)
 
 
 def sandbox_keys(folder: Path | None) -> SandboxKeys:
@@ -110,6 +113,21 @@ def alipay_certificate_account(keys: SandboxKeys, base_url: str) -> dict[str, st
         "app_certificate": keys.alipay.app_certificate,
         "alipay_certificate": keys.alipay.alipay[0].certificate,
         "root_certificate": keys.alipay.root_certificates,
+    }
+
+
+def unionpay_account(keys: SandboxKeys, base_url: str) -> dict[str, str]:
+    """The settings that UnionPay's merchant would type in.
+
+    `base_url` is where the sandbox serves UnionPay: its own URL followed by `/unionpay`.
+    """
+    return {
+        "mer_id": keys.unionpay.mer_id,
+        "pfx": keys.unionpay.pfx,
+        "pfx_password": keys.unionpay.pfx_password,
+        "root_cert": keys.unionpay.root_certificate,
+        "middle_cert": keys.unionpay.middle_certificate,
+        "base_url": base_url,
     }
 
 

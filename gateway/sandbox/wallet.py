@@ -23,9 +23,18 @@ H5_LINK_LIFE = timedelta(minutes=5)
 SHOWN = 50
 PAYEE = web.AppKey("payee", str)
 SIGNS = {"CNY": "¥", "USD": "$", "BRL": "R$"}
-CHANNEL_NAMES = {"wechat": ("微信支付", "WeChat Pay"), "alipay": ("支付宝", "Alipay")}
-BALANCES = {"wechat": ("零钱", "Balance"), "alipay": ("账户余额", "Account balance")}
-ALIPAY_CODE = "https://qr.alipay.com/"
+CHANNEL_NAMES = {
+    "wechat": ("微信支付", "WeChat Pay"),
+    "alipay": ("支付宝", "Alipay"),
+    "unionpay": ("银联云闪付", "UnionPay"),
+}
+BALANCES = {
+    "wechat": ("零钱", "Balance"),
+    "alipay": ("账户余额", "Account balance"),
+    "unionpay": ("储蓄卡", "Debit card"),
+}
+CODES = ("https://qr.alipay.com/", "https://qr.95516.com/")
+"""What payment codes that look like web addresses begin with."""
 APP_ORDER = "method=alipay.trade.app.pay"
 BEIJING = timezone(timedelta(hours=8))
 HERE = Path(__file__).parent
@@ -99,7 +108,7 @@ async def show_index(request: web.Request) -> web.Response:
         "public_url": shared.public_url,
         "channels": [*request.app[CHANNELS]],
     }
-    return _page(request, "wallet_index.html", context)
+    return show_page(request, "wallet_index.html", context)
 
 
 async def show_wallet(request: web.Request) -> web.Response:
@@ -108,11 +117,11 @@ async def show_wallet(request: web.Request) -> web.Response:
     code = (query.get("code") or query.get("prepay_id") or "").strip()
     token = code.removeprefix("prepay_id=")
     if not token:
-        return _page(request, "wallet_home.html", {})
+        return show_page(request, "wallet_home.html", {})
     if APP_ORDER in token.partition("?")[0]:  # the text an app is given, not yet a link
         raise web.HTTPSeeOther(f"/alipay/gateway.do?{token}")
-    if token.startswith(("http://", "https://")) and not token.startswith(ALIPAY_CODE):
-        return _page(request, "wallet_notice.html", {"notice": "link", "link": token})
+    if token.startswith(("http://", "https://")) and not token.startswith(CODES):
+        return show_page(request, "wallet_notice.html", {"notice": "link", "link": token})
     return _confirm(request, token, query.get("redirect_url", ""), paid=query.get("paid") == "1")
 
 
@@ -123,7 +132,7 @@ async def show_h5(request: web.Request) -> web.Response:
     now = request.app[SHARED].faults.now("wechat")
     fresh = made_at.isdecimal() and now.timestamp() - int(made_at) <= H5_LINK_LIFE.total_seconds()
     if not fresh:
-        return _page(request, "wallet_notice.html", {"notice": "stale", "link": ""}, status=410)
+        return show_page(request, "wallet_notice.html", {"notice": "stale", "link": ""}, status=410)
     return _confirm(request, query.get("prepay_id", ""), query.get("redirect_url", ""))
 
 
@@ -133,7 +142,9 @@ async def pay(request: web.Request) -> web.Response:
     token, wanted = str(form.get("token", "")), str(form.get("redirect_url", ""))
     payment = request.app[SHARED].ledger.find_by_token(token)
     if payment is None:
-        return _page(request, "wallet_notice.html", {"notice": "unknown", "link": ""}, status=404)
+        return show_page(
+            request, "wallet_notice.html", {"notice": "unknown", "link": ""}, status=404
+        )
     channel = request.app[CHANNELS][payment.channel]
     receipt = {"code": token}
     try:
@@ -173,7 +184,9 @@ def _confirm(
     shared = request.app[SHARED]
     payment = shared.ledger.find_by_token(token)
     if payment is None:
-        return _page(request, "wallet_notice.html", {"notice": "unknown", "link": ""}, status=404)
+        return show_page(
+            request, "wallet_notice.html", {"notice": "unknown", "link": ""}, status=404
+        )
     channel = request.app[CHANNELS][payment.channel]
     state = _state(payment, shared.faults.now(payment.channel))
     if state == "payable":
@@ -190,7 +203,7 @@ def _confirm(
         redirect_url=_web_address(channel.way_back(payment, redirect_url)),
         just_paid=paid and state == "paid",
     )
-    return _page(request, "wallet_slip.html", {"slip": slip})
+    return show_page(request, "wallet_slip.html", {"slip": slip})
 
 
 def _state(payment: Payment, now: datetime) -> str:
@@ -234,9 +247,10 @@ def _web_address(url: str) -> str:
     return url if parts.scheme in ("http", "https") and parts.netloc else ""
 
 
-def _page(
+def show_page(
     request: web.Request, template: str, context: Mapping[str, object], *, status: int = 200
 ) -> web.Response:
+    """Draw a page in the reader's language, under the policy that all pages here have."""
     context = {**context, **_words(request)}
     answer = aiohttp_jinja2.render_template(template, request, context, status=status)
     answer.headers.update(SECURITY)

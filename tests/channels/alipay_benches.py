@@ -333,7 +333,7 @@ async def sandbox_bench(*, certificates: bool = False) -> AsyncIterator[SandboxB
     sandbox = sandbox_app(keys, public_url="https://sandbox.example", pace=0.001)
     account = alipay_certificate_account if certificates else alipay_account
     async with (
-        serving(_merchant(news)) as merchant,
+        serving(merchant_server(news)) as merchant,
         serving(sandbox) as url,
         aiohttp.ClientSession() as http,
     ):
@@ -346,7 +346,7 @@ async def _visit(http: aiohttp.ClientSession, url: str) -> None:
         assert answer.status < 400, await answer.text()
 
 
-def _merchant(news: asyncio.Queue[Callback]) -> web.Application:
+def merchant_server(news: asyncio.Queue[Callback]) -> web.Application:
     async def take(request: web.Request) -> web.Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
         news.put_nowait(Callback(headers, await request.read(), datetime.now(UTC)))

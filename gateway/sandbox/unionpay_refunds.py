@@ -1,0 +1,144 @@
+"""UnionPay's refunds and voids: accepted at once, ended later, one for an orderId and txnTime."""
+
+import asyncio
+from datetime import date, datetime, timedelta
+
+import msgspec
+from msgspec.structs import replace
+
+from gateway.sandbox.channel import Shared
+from gateway.sandbox.ledger import Capture, Payment, Refund, RefundState
+from gateway.sandbox.unionpay_codes import Kept, kept_of, new_query_id
+from gateway.sandbox.unionpay_gate import BEIJING, KIND, Sent, UnionPayRefusal, read_time
+from gateway.sandbox.unionpay_news import UnionPayNews
+from gateway.sandbox.unionpay_trades import NOW_MEANS, int_of
+
+REFUND_WINDOW = timedelta(days=330)
+QR_REFUND_WINDOW = timedelta(days=30)
+REFUND_FIELDS = ("channelType", "backUrl", "txnAmt", "origQryId")
+VOID = "31"
+
+
+class UnionPayRefunds:
+    """Takes refunds and voids, and ends each after the time that the faults say it takes."""
+
+    def __init__(self, shared: Shared, news: UnionPayNews) -> None:
+        self._shared = shared
+        self._ledger = shared.ledger
+        self._news = news
+        self._timers: set[asyncio.TimerHandle] = set()
+
+    def ask(self, sent: Sent) -> Refund:
+        """Take a refund or a void. Raises UnionPayRefusal, for a repeat too."""
+        number = sent["orderId"]
+        taken = self._ledger.find_refund(KIND, number) or self._ledger.find(KIND, number)
+        if taken is not None:
+            raise UnionPayRefusal("12")
+        now = self._shared.faults.now(KIND)
+        if abs(now - read_time(sent, "txnTime")) > NOW_MEANS:
+            raise UnionPayRefusal("39", "txnTime")
+        payment, capture = self._paid(sent["origQryId"])
+        amount = int_of(sent, "txnAmt")
+        if sent["txnType"] == VOID:
+            _check_void(payment, capture, amount, now)
+        else:
+            _check_refund(payment, capture, amount, now)
+        kept = Kept(sent["txnType"], sent["txnTime"])
+        refund = Refund(
+            number=number,
+            ref=new_query_id(now),
+            capture_ref=capture.ref,
+            amount=amount,
+            reason=msgspec.json.encode(kept).decode(),
+            notify_url=sent["backUrl"],
+            state=RefundState.PROCESSING,
+            created_at=now,
+        )
+        self._ledger.add_refund(payment, refund)
+        self._end_later(number)
+        return refund
+
+    def find(self, sent: Sent) -> Refund | None:
+        """The refund that has this orderId and this txnTime."""
+        found = self._ledger.find_refund(KIND, sent["orderId"])
+        if found is None or kept_of(found[1]).txn_time != sent["txnTime"]:
+            return None
+        return found[1]
+
+    def resume(self, payment: Payment) -> None:
+        """Take up the refunds of a payment that a stop interrupted."""
+        for refund in payment.refunds:
+            if refund.state is RefundState.PROCESSING:
+                self._end_later(refund.number)
+            elif not refund.told:
+                self._news.tell_refunded(payment, refund)
+
+    def reset(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+    def _paid(self, query_id: str) -> tuple[Payment, Capture]:
+        payment = self._ledger.find_by_ref(KIND, query_id)
+        if payment is None:
+            raise UnionPayRefusal("34", "origQryId")
+        for capture in payment.captures:
+            if capture.ref == query_id:
+                return payment, capture
+        raise UnionPayRefusal("35")
+
+    def _end_later(self, number: str) -> None:
+        def end() -> None:
+            self._timers.discard(timer)
+            self._end(number)
+
+        takes_s = self._shared.faults.of(KIND).refund_takes_s
+        timer = asyncio.get_running_loop().call_later(takes_s, end)
+        self._timers.add(timer)
+
+    def _end(self, number: str) -> None:
+        found = self._ledger.find_refund(KIND, number)
+        if found is None:
+            return
+        payment, refund = found
+        ended = replace(
+            refund,
+            state=RefundState(self._shared.faults.of(KIND).refund_end),
+            ended_at=self._shared.faults.now(KIND),
+        )
+        payment = self._ledger.end_refund(payment, ended)
+        self._news.tell_refunded(payment, ended)
+
+
+def standing(refund: Refund) -> str:
+    """The code that a query answers for a refund; of an abnormal one it never says the end."""
+    match refund.state:
+        case RefundState.DONE:
+            return "00"
+        case RefundState.CLOSED:
+            return "01"
+        case RefundState.PROCESSING | RefundState.ABNORMAL:
+            return "05"
+
+
+def settlement_day(moment: datetime) -> date:
+    """The day that a payment is settled with: it ends at 23:00."""
+    local = moment.astimezone(BEIJING)
+    return local.date() + timedelta(days=local.hour == 23)
+
+
+def _check_void(payment: Payment, capture: Capture, amount: int, now: datetime) -> None:
+    if amount != capture.amount:
+        raise UnionPayRefusal("36", "txnAmt")
+    if payment.refundable(capture) != capture.amount:
+        raise UnionPayRefusal("35")
+    if settlement_day(now) != settlement_day(capture.paid_at):
+        raise UnionPayRefusal("39")
+
+
+def _check_refund(payment: Payment, capture: Capture, amount: int, now: datetime) -> None:
+    if not 0 < amount <= payment.refundable(capture):
+        raise UnionPayRefusal("36", "txnAmt")
+    window = QR_REFUND_WINDOW if payment.product == "qr" else REFUND_WINDOW
+    if now > capture.paid_at + window:
+        raise UnionPayRefusal("39")
