@@ -287,9 +287,7 @@ async def sandbox_bench() -> AsyncIterator[SandboxBench]:
         aiohttp.ClientSession() as http,
     ):
         settings = unionpay_account(keys, f"{url}/unionpay")
-        bench = SandboxBench(
-            _as_stub_side(keys), settings, http, url, f"{merchant}/callbacks", news
-        )
+        bench = SandboxBench(_as_stub_side(), settings, http, url, f"{merchant}/callbacks", news)
         await bench.faults(refund_takes_s=0.05)
         yield bench
 
@@ -299,9 +297,10 @@ def _sandbox_keys() -> SandboxKeys:
     return sandbox_keys(None)
 
 
-def _as_stub_side(keys: SandboxKeys) -> UnionPaySide:
+@cache
+def _as_stub_side() -> UnionPaySide:
     """The sandbox's keys in the stub's words, so that callbacks can be made that it never sends."""
-    mine = keys.unionpay
+    mine = _sandbox_keys().unionpay
     return replace(
         stub_side(),
         unionpay=_certified(mine.signer_key, mine.signer_certificate),

@@ -104,6 +104,7 @@ def certified(
     return Certified(key, certificate.public_bytes(Encoding.PEM).decode(), certificate)
 
 
+@cache
 def pfx_of(one: Certified, password: str = PASSWORD) -> bytes:
     locked = BestAvailableEncryption(password.encode())
     return pkcs12.serialize_key_and_certificates(None, one.key, one.certificate, None, locked)

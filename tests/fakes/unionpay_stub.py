@@ -148,7 +148,6 @@ class UnionPayStub:
             "traceNo": "736902",
             "traceTime": "1122103456",
             "accNo": "6226********8888",
-            "reqReserved": "",
         }
 
     # The calls.
