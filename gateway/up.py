@@ -28,7 +28,13 @@ from gateway.lifespan import pool_for
 from gateway.merchants import add_channel, add_merchant, let_key_in
 from gateway.migrate import migrate
 from gateway.ports import free_port
-from gateway.sandbox.keys import SandboxKeys, alipay_account, sandbox_keys, wechat_account
+from gateway.sandbox.keys import (
+    SandboxKeys,
+    alipay_account,
+    sandbox_keys,
+    unionpay_account,
+    wechat_account,
+)
 from gateway.sandbox.server import sandbox_app
 from gateway.sandbox.shop import ShopSettings, shop_app
 from gateway.secrets import Cipher, new_api_key, new_webhook_secret
@@ -231,6 +237,7 @@ async def _set_up_merchant(
         for priority, kind, account in (
             (10, "wechat", wechat_account(keys, f"{sandbox_url}/wechat")),
             (20, "alipay", alipay_account(keys, f"{sandbox_url}/alipay")),
+            (30, "unionpay", unionpay_account(keys, f"{sandbox_url}/unionpay")),
         ):
             name = f"{kind}_demo"
             await add_channel(conn, cipher, MERCHANT, name, kind, account, priority=priority)

@@ -33,12 +33,28 @@
     try {
       const answer = await apply({ channel: button.value, terminal });
       if (answer.next_action?.type === "redirect") location.assign(answer.next_action.url);
+      if (answer.next_action?.type === "form") post(answer.next_action);
       draw(answer.code);
     } finally {
       busy = false;
       delete checkout().dataset.busy;
       button.removeAttribute("aria-busy");
     }
+  }
+
+  // The same form stands on the page that is drawn meanwhile, for whoever comes back.
+  function post({ url, fields }) {
+    const form = document.createElement("form");
+    form.method = "post";
+    form.action = url;
+    form.hidden = true;
+    for (const [name, value] of Object.entries(fields)) {
+      const field = document.createElement("input");
+      Object.assign(field, { type: "hidden", name, value });
+      form.append(field);
+    }
+    document.body.append(form);
+    form.submit();
   }
 
   async function apply(choice) {

@@ -127,6 +127,12 @@ class Accounts:
                 found.setdefault(traits.channel, offer)
         return list(found.values())
 
+    async def form_targets(self, merchant: str) -> tuple[str, ...]:
+        """Return where forms on a merchant's pages may lead."""
+        known = await self.of_merchant(merchant)
+        targets = (target for account in known for target in account.adapter.traits.form_targets)
+        return tuple(dict.fromkeys(targets))
+
     async def by_id(self, account_id: str) -> Account | None:
         """Return an account by its id, enabled or not: what was begun on it must be ended on it."""
         now = time.monotonic()

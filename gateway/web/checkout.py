@@ -35,7 +35,7 @@ from gateway.web.scene import NOT_FOR_PAGES, Device, Scene, device_of, scene_of
 from gateway.web.scenery import draw_checkout, draw_fragment, draw_problem
 from gateway.web.wire import Shape, attempt_id, connection, read_body, read_json, send
 
-__all__ = ["apply", "fragment", "page", "q", "returned", "status", "ws"]
+__all__ = ["apply", "fragment", "page", "q", "returned", "returned_by_form", "status", "ws"]
 
 # The channel is asked when the buyer comes back; a slow one does not hold up the page for longer.
 _ASK_FOR_S: Final = 2.0
@@ -97,6 +97,17 @@ async def returned(request: web.Request) -> web.Response:
     if known.state.live and request.method == "GET":
         await _ask(request.app[DESK], attempt)
     return await _whole_page(request)
+
+
+@for_people
+async def returned_by_form(request: web.Request) -> web.Response:
+    """POST /checkout/{token}/return/{attempt}
+
+    A channel's page may send what it has to say along with the buyer. A browser can say anything,
+    so it is not read: the buyer goes on to the page, and the channel is asked.
+    """
+    location = f"{_base(request)}/return/{attempt_id(request)}"
+    return web.Response(status=303, headers={"Location": location})
 
 
 @for_people
@@ -181,7 +192,10 @@ async def _ask(desk: Desk, attempt: AttemptId) -> None:
 
 async def _whole_page(request: web.Request) -> web.Response:
     scene = await _scene(request)
-    return _page(request, draw_checkout(scene, _base(request), language_of(request)))
+    # Before there is a form: the page keeps its policy while its pieces are swapped in.
+    targets = await request.app[DESK].accounts.form_targets(scene.order.merchant)
+    text = draw_checkout(scene, _base(request), language_of(request))
+    return _page(request, text, form_targets=targets)
 
 
 async def _scene(request: web.Request) -> Scene:
@@ -222,5 +236,8 @@ def _base(request: web.Request) -> str:
     return f"/checkout/{token_of(request)}"
 
 
-def _page(request: web.Request, text: str, status: int = 200) -> web.Response:
-    return page_response(request, text, base_url=request.app[DESK].settings.base_url, status=status)
+def _page(
+    request: web.Request, text: str, status: int = 200, form_targets: tuple[str, ...] = ()
+) -> web.Response:
+    base_url = request.app[DESK].settings.base_url
+    return page_response(request, text, base_url=base_url, status=status, form_targets=form_targets)

@@ -47,11 +47,19 @@ def draw(template: str, language: str, **scenery: object) -> str:
 
 
 def page_response(
-    request: web.Request, text: str, *, base_url: str, status: int = 200
+    request: web.Request,
+    text: str,
+    *,
+    base_url: str,
+    status: int = 200,
+    form_targets: tuple[str, ...] = (),
 ) -> web.Response:
-    """Answer a whole page or a piece of one, under the policy that all our pages have."""
+    """Answer a whole page or a piece of one, under the policy that all our pages have.
+
+    `form_targets` are where else than to us its forms may lead.
+    """
     response = web.Response(text=text, status=status, content_type="text/html", charset="utf-8")
-    response.headers.update(_headers(base_url))
+    response.headers.update(_headers(base_url, form_targets))
     if request.query.get("lang"):
         response.set_cookie(
             LANGUAGE_COOKIE,
@@ -101,12 +109,13 @@ def static_url(name: str) -> str:
 
 
 @cache
-def _headers(base_url: str) -> Mapping[str, str]:
+def _headers(base_url: str, form_targets: tuple[str, ...]) -> Mapping[str, str]:
     # Older Safari does not take a WebSocket to be 'self'.
     socket_origin = base_url.replace("http", "ws", 1)
+    targets = " ".join(("'self'", *form_targets))
     policy = (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-        f"connect-src 'self' {socket_origin}; form-action 'self'; base-uri 'none'; "
+        f"connect-src 'self' {socket_origin}; form-action {targets}; base-uri 'none'; "
         "frame-ancestors 'none'"
     )
     return {

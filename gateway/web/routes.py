@@ -249,6 +249,17 @@ CHECKOUT: Final = (
         problems=(NotFound,),
     ),
     Route(
+        name="returnFromChannelByForm",
+        method="POST",
+        path="/checkout/{token}/return/{attempt}",
+        call=Buyer(checkout.returned_by_form),
+        tag="Checkout",
+        summary="Where channels send the buyer back to with a form",
+        detail="The form is not read; the browser is sent on to the same address.",
+        answers={303: Answer("`Location` is the same address, to be read.", media="")},
+        problems=(NotFound,),
+    ),
+    Route(
         name="watchOrder",
         method="GET",
         path="/checkout/{token}/ws",

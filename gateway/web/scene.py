@@ -56,7 +56,7 @@ class Kind(StrEnum):
     PREPARING = "preparing"
     UNANSWERED = "unanswered"  # the channel did not answer; asking again continues the same payment
     SCAN = "scan"
-    OPEN = "open"  # a button opens the wallet
+    OPEN = "open"  # a button opens the wallet, or the channel's page
     RENEW = "renew"  # what was offered is too old to be used
     PAID = "paid"
     CLOSED = "closed"
@@ -80,6 +80,7 @@ class Scene(Struct, frozen=True, kw_only=True):
     attempt: Attempt | None = None  # the offered one, or the one that paid
     qr: str | None = None
     wallet_url: str | None = None
+    form: FormAction | None = None  # what a browser posts to open the channel's page
     here: tuple[str, ...] = ()  # channels that can be paid on this device
     by_code: tuple[str, ...] = ()  # channels that show this device's buyer a code for another phone
     elsewhere: bool = False  # an attempt was begun where this page cannot follow
@@ -154,6 +155,7 @@ def scene_of(
         attempt=attempt,
         qr=action.content if isinstance(action, QrAction) else None,
         wallet_url=action.url if isinstance(action, RedirectAction) else None,
+        form=action if isinstance(action, FormAction) else None,
         here=here,
         by_code=by_code,
         elsewhere=elsewhere,
@@ -187,9 +189,9 @@ def _face_of(offered: Attempt, snapshot: Snapshot) -> tuple[Kind, NextAction | N
             return Kind.RENEW, None
         case QrAction():
             return Kind.SCAN, action
-        case RedirectAction():
+        case RedirectAction() | FormAction():
             return Kind.OPEN, action
-        case FormAction() | JsapiAction() | AppAction() | VoucherAction():
+        case JsapiAction() | AppAction() | VoucherAction():
             return Kind.CHOOSE, None
         case _:
             assert_never(action)

@@ -5,14 +5,8 @@ import pytest
 from gateway.channels import signing
 from gateway.channels.alipay_certificates import read_roots, sn_of, sn_of_roots
 from gateway.channels.alipay_keys import Keys
-from gateway.channels.alipay_wire import (
-    Trade,
-    money_of,
-    read_fields,
-    read_form,
-    text_to_sign,
-    yuan,
-)
+from gateway.channels.alipay_wire import Trade, money_of, yuan
+from gateway.channels.forms import read_fields, read_form, text_to_sign
 from gateway.errors import BadCallback, UnknownKey
 from gateway.money import MAX_AMOUNT, Money
 from tests.fakes.alipay_crypto import stub_side

@@ -6,6 +6,7 @@ minutes later. Both are put between the gateway and its adapter here, for each c
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from typing import TypeVar
 
 import aiohttp
@@ -82,9 +83,13 @@ class Liar:
         return await self._sent("refund", lambda: self._honest.refund(request))
 
     async def query_refund(
-        self, number: str, attempt_number: str, payment_ref: str = ""
+        self,
+        number: str,
+        attempt_number: str,
+        payment_ref: str = "",
+        sent_at: datetime | None = None,
     ) -> RefundReport | None:
-        found = await self._honest.query_refund(number, attempt_number, payment_ref)
+        found = await self._honest.query_refund(number, attempt_number, payment_ref, sent_at)
         if self._temper.denies_refunds == 0:
             return found
         self._temper.denies_refunds -= 1

@@ -1,6 +1,7 @@
 """What tests about refunds need: an order that was really paid twice, and what became of it."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -136,9 +137,10 @@ async def give_back_by_hand(rig: Rig, number: str, amount: int) -> None:
     assert report.payment_ref is not None
     notify_url = f"{rig.url}/callbacks/{ACCOUNT}"
     money, total = Money(amount, "CNY"), Money(PRICE, "CNY")
-    await account.adapter.refund(
-        RefundRequest("BYHAND", number, report.payment_ref, money, total, "by hand", notify_url)
+    by_hand = RefundRequest(
+        "BYHAND", number, report.payment_ref, money, total, "by hand", notify_url, datetime.now(UTC)
     )
+    await account.adapter.refund(by_hand)
 
 
 def unguard(

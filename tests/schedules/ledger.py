@@ -221,7 +221,11 @@ class Ledger:
             self.faults.append("more was given back than was taken")
 
     async def query_refund(
-        self, number: str, attempt_number: str, payment_ref: str = ""
+        self,
+        number: str,
+        attempt_number: str,
+        payment_ref: str = "",
+        sent_at: datetime | None = None,
     ) -> RefundReport | None:
         await step("channel refund query")
         self._asked_by.add((_process(), number))
