@@ -72,17 +72,17 @@ class Buyer:
         await self.picture(page, "checkout")
         return page
 
-    async def show_code(self, page: Page) -> str:
-        """Press the button of the checkout page, and scan what it shows."""
-        await page.locator("[data-apply] button").first.click()
+    async def show_code(self, page: Page, channel: str = "wechat") -> str:
+        """Press a channel's button on the checkout page, and scan what it shows."""
+        await page.locator(f"[data-apply] button[value={channel}]").first.click()
         code = page.locator(".code svg")
         await expect(code).to_be_visible()
         await self.picture(page, "code")
         return read_code(await picture_of_code(page))
 
-    async def open_wallet(self, page: Page) -> None:
-        """Press the button of the checkout page, which opens the wallet in its place."""
-        await page.locator("[data-apply] button").first.click()
+    async def open_wallet(self, page: Page, channel: str = "wechat") -> None:
+        """Press a channel's button on the checkout page, which opens the wallet in its place."""
+        await page.locator(f"[data-apply] button[value={channel}]").first.click()
         await page.wait_for_url(f"{self._ready.sandbox_url}/**")
         await self.picture(page, "wallet")
 

@@ -108,7 +108,7 @@ CASES: Final = {
     ),
     "link of a phone, seen on a PC": Case(an_order(H5_SHOWN), Kind.CHOOSE),
     "in the merchant's app": Case(an_order(APP_SHOWN), Kind.CHOOSE),
-    "a form": Case(an_order(FORM_SHOWN), Kind.CHOOSE),
+    "a form": Case(an_order(FORM_SHOWN), Kind.OPEN),
     "replaced, may still be paid": Case(
         an_order(replace(H5_SHOWN, superseded=True), CODE_SHOWN), Kind.SCAN
     ),
