@@ -1,5 +1,6 @@
 """Signatures, certificates and a merchant's file that another program (OpenSSL) made."""
 
+from base64 import b64decode
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from gateway.channels.unionpay_trust import UNIONPAYS_NAME, Believed, Trust
 from gateway.errors import BadCallback
 
 VECTORS = Path(__file__).parent / "vectors" / "unionpay"
-ANSWER = (VECTORS / "answer.txt").read_bytes()
+ANSWER = b64decode((VECTORS / "answer.base64.txt").read_text())
 SETTINGS = {
     "mer_id": "777290058110048",
-    "pfx": (VECTORS / "merchant.pfx.txt").read_text(),
+    "pfx": (VECTORS / "merchant.pfx.base64.txt").read_text(),
     "pfx_password": "000000",
     "root_cert": (VECTORS / "root.pem").read_text(),
     "middle_cert": (VECTORS / "middle.pem").read_text(),
