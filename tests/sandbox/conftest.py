@@ -13,6 +13,7 @@ from gateway.sandbox.keys import SandboxKeys, sandbox_keys
 from gateway.sandbox.server import sandbox_app
 from tests.sandbox.alipay_merchant import AlipayMerchant
 from tests.sandbox.merchant import Merchant, Receiver
+from tests.sandbox.unionpay_merchant import UnionPayMerchant
 
 StartSandbox = Callable[[Path | None], Awaitable[TestServer]]
 
@@ -70,3 +71,14 @@ async def alipay(
     receiver.status, receiver.answer = 200, b"success"
     async with aiohttp.ClientSession() as session:
         yield AlipayMerchant(session, keys, sandbox_url, receiver)
+
+
+@pytest.fixture
+async def unionpay(
+    keys: SandboxKeys, sandbox_url: str, receiver: Receiver
+) -> AsyncIterator[UnionPayMerchant]:
+    receiver.status, receiver.answer = 200, b"ok"
+    async with aiohttp.ClientSession() as session:
+        merchant = UnionPayMerchant(session, keys, sandbox_url, receiver)
+        await merchant.faults(refund_takes_s=0)
+        yield merchant
