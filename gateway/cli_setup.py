@@ -1,5 +1,6 @@
 """The commands that set up: merchants, their channel accounts, and operators."""
 
+from base64 import b64encode
 from datetime import timedelta
 from pathlib import Path
 
@@ -202,7 +203,15 @@ def _pair(text: str) -> tuple[str, str]:
         raise ConfigurationError(f"--set/--secret: {name!r} is not KEY=VALUE")
     if value.startswith("@"):
         try:
-            return name, Path(value[1:]).read_text()
+            return name, _text_of(Path(value[1:]).read_bytes())
         except OSError as error:
             raise ConfigurationError(f"{name}: {value[1:]}: {error.strerror}") from error
     return name, value
+
+
+def _text_of(content: bytes) -> str:
+    """Return a file's text; of one that is none, such as a .pfx, the base64."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return b64encode(content).decode()

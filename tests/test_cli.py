@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from base64 import b64decode
 from pathlib import Path
 
 import asyncpg
@@ -15,7 +16,7 @@ from cryptography.fernet import Fernet
 
 from gateway.errors import ConfigurationError
 from gateway.ports import free_port
-from gateway.sandbox.keys import SandboxKeys, sandbox_keys, wechat_account
+from gateway.sandbox.keys import SandboxKeys, sandbox_keys, unionpay_account, wechat_account
 from gateway.secrets import hash_api_key
 from gateway.settings import Settings, read_settings
 
@@ -112,6 +113,21 @@ async def test_a_channel_account_is_kept_with_its_secrets_encrypted(
     assert "PRIVATE KEY" not in row["settings"]
     assert keys.apiv3_key not in row["settings"]
     assert keys.apiv3_key.encode() not in row["secrets"]
+
+
+async def test_a_file_that_is_no_text_is_taken_as_base64(
+    payonce: Command, pool: asyncpg.Pool, keys: SandboxKeys, tmp_path: Path
+) -> None:
+    payonce.answer("merchant", "add", "--id", "shop", "--name", "Shop")
+    account = unionpay_account(keys, "http://127.0.0.1:1/unionpay")
+    (tmp_path / "merchant.pfx").write_bytes(b64decode(account.pop("pfx")))
+    words = ["channel", "add", "--merchant", "shop", "--id", "up_main", "--kind", "unionpay"]
+    words += ["--secret", f"pfx=@{tmp_path / 'merchant.pfx'}"]
+    for name, value in account.items():
+        words += ["--set", f"{name}={value}"]
+    payonce.answer(*words)
+    settings = await pool.fetchval("SELECT settings FROM channel_accounts")
+    assert sorted(json.loads(settings)) == ["base_url", "mer_id", "middle_cert", "root_cert"]
 
 
 def test_a_wrong_channel_setting_is_named_and_nothing_is_written(payonce: Command) -> None:

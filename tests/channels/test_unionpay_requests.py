@@ -20,6 +20,7 @@ from gateway.channels.unionpay_wire import (
 )
 from gateway.errors import ChannelRefused
 from gateway.ids import time_of, time_ordered
+from gateway.model import RefundReport, RefundState
 from gateway.money import Money
 from tests.channels.bench import request_of
 from tests.channels.unionpay_benches import stub_bench
@@ -207,5 +208,5 @@ async def test_a_payment_of_today_is_voided_in_full_and_then_reported_as_the_ref
         assert bench.stub.refund_of(full.number).fields["txnType"] == kind
         callback = await bench.end_refund(full.number)
         told = bench.shipped.read(callback).report
-        assert told is not None
-        assert told.state == "done"
+        assert isinstance(told, RefundReport)
+        assert told.state is RefundState.DONE

@@ -56,6 +56,11 @@ async def both_paid(rig: Rig) -> tuple[Order, str]:
     return order, unionpay
 
 
+async def test_the_merchants_file_and_its_password_are_kept_encrypted(rig: Rig) -> None:
+    kept = await rig.desk.pool.fetchval("SELECT settings FROM channel_accounts WHERE id = 'up'")
+    assert sorted(msgspec.json.decode(kept)) == ["base_url", "mer_id", "middle_cert", "root_cert"]
+
+
 async def test_a_code_is_paid_once(rig: Rig) -> None:
     order = await rig.order()
     number = number_in((await rig.apply(order, CODE)).body)
