@@ -71,7 +71,7 @@ def read_certificates(field: str, pem: str) -> list[x509.Certificate]:
     """Read one or more certificates with RSA keys; ConfigurationError names `field`."""
     try:
         certificates = x509.load_pem_x509_certificates(pem.encode())
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise ConfigurationError(
             f"{field}: is not a list of PEM certificates; put the .pem files one after another"
         ) from None

@@ -1,10 +1,13 @@
 """UnionPay's notifications, and whom we believe: what is sent along proves nothing by itself."""
 
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_asyncio
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from gateway.channels.base import Callback, CallbackRead
 from gateway.channels.unionpay import UnionPay, unionpay
@@ -19,6 +22,7 @@ from tests.fakes.unionpay_crypto import (
     UNIONPAYS_NAME,
     Certified,
     certified,
+    hash_of,
     signed,
 )
 
@@ -133,6 +137,29 @@ async def test_a_certificate_with_the_right_name_from_nobody_we_know_is_refused(
     assert reason_of(bench, signed_by(bench, other)) == "signature"
     by_merchant = certified(UNIONPAYS_NAME, issuer=bench.side.merchant)
     assert reason_of(bench, signed_by(bench, by_merchant)) == "signature"
+
+
+@pytest.mark.parametrize(
+    ("part", "instead"),
+    [
+        (bytes.fromhex("a003020102"), bytes.fromhex("a003020105")),  # a version that there is not
+        (bytes.fromhex("2a864886f70d010101"), bytes.fromhex("2a864886f70d010199")),  # of the key
+        (b"CN", b"C\xff"),
+        (bytes.fromhex("0603550403"), bytes.fromhex("0603550406")),  # the name is the country
+    ],
+)
+async def test_a_certificate_that_cannot_be_read_is_refused_like_any_other(
+    bench: StubBench, part: bytes, instead: bytes
+) -> None:
+    fields = signed(bench.side.unionpay, bench.paid_notice(NUMBER))
+    genuine = b64decode("".join(fields["signPubKeyCert"].splitlines()[1:-1]))
+    odd = genuine.replace(part, instead)
+    assert odd != genuine
+    pem = f"-----BEGIN CERTIFICATE-----\n{b64encode(odd).decode()}\n-----END CERTIFICATE-----"
+    said = {**bench.paid_notice(NUMBER), "signPubKeyCert": pem}
+    signature = bench.side.unionpay.key.sign(hash_of(said).encode(), PKCS1v15(), SHA256())
+    told = {**said, "signature": b64encode(signature).decode()}
+    assert reason_of(bench, received(told)) == "signature"
 
 
 @pytest.mark.parametrize(("since", "days"), [(400, -1), (-1, 365)])
