@@ -23,6 +23,7 @@ from gateway.sandbox.unionpay_gate import (
     respond,
 )
 from gateway.sandbox.unionpay_news import UnionPayNews
+from gateway.sandbox.unionpay_numbers import find_refund
 from gateway.sandbox.unionpay_refunds import REFUND_FIELDS, UnionPayRefunds, standing
 from gateway.sandbox.unionpay_trades import PAYMENT_FIELDS, UnionPayTrades, fields_of
 from gateway.sandbox.wallet import refuse, show_page
@@ -157,10 +158,13 @@ class UnionPay:
         return {**respond("00"), "qrCode": self._trades.place(sent, "qr").tokens[0]}
 
     def _refund(self, sent: Sent) -> dict[str, str]:
-        return {**self._news.about_refund(self._refunds.ask(sent)), **_about_call(sent)}
+        return {
+            **self._news.about_refund(self._refunds.ask(sent, self._trades.find)),
+            **_about_call(sent),
+        }
 
     def _query(self, sent: Sent) -> dict[str, str]:
-        refund = self._refunds.find(sent)
+        refund = find_refund(self._shared.ledger, sent)
         if refund is not None:
             said = self._news.about_refund(refund)
             return {**said, **_found(standing(refund)), **_about_call(sent)}

@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl, urlencode
 from gateway.sandbox.callbacks import Callback
 from gateway.sandbox.channel import Shared
 from gateway.sandbox.ledger import Capture, Payment, Refund, RefundState
-from gateway.sandbox.unionpay_codes import kept_of, new_query_id
 from gateway.sandbox.unionpay_gate import KIND, UnionPayGate, in_beijing, respond
+from gateway.sandbox.unionpay_numbers import kept_of, new_query_id
 
 RESEND_WAITS_S = (60.0, 120.0, 240.0, 300.0)
 """The documented ladder: five sends within twelve minutes."""
@@ -76,7 +76,7 @@ class UnionPayNews:
             "txnType": kept.txn_type,
             "txnSubType": "00",
             "bizType": "000000",
-            "orderId": refund.number,
+            "orderId": refund.number.partition("@")[0],
             "txnTime": kept.txn_time,
             "origQryId": refund.capture_ref,
             **self._moved(refund.ref, refund.amount),

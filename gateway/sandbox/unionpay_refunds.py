@@ -1,6 +1,7 @@
 """UnionPay's refunds and voids: accepted at once, ended later, one for an orderId and txnTime."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 
 import msgspec
@@ -8,9 +9,14 @@ from msgspec.structs import replace
 
 from gateway.sandbox.channel import Shared
 from gateway.sandbox.ledger import Capture, Payment, Refund, RefundState
-from gateway.sandbox.unionpay_codes import Kept, kept_of, new_query_id
 from gateway.sandbox.unionpay_gate import BEIJING, KIND, Sent, UnionPayRefusal, read_time
 from gateway.sandbox.unionpay_news import UnionPayNews
+from gateway.sandbox.unionpay_numbers import (
+    Kept,
+    find_refund,
+    new_query_id,
+    number_beside,
+)
 from gateway.sandbox.unionpay_trades import NOW_MEANS, int_of
 
 REFUND_WINDOW = timedelta(days=330)
@@ -28,11 +34,9 @@ class UnionPayRefunds:
         self._news = news
         self._timers: set[asyncio.TimerHandle] = set()
 
-    def ask(self, sent: Sent) -> Refund:
+    def ask(self, sent: Sent, payment_of: Callable[[Sent], Payment | None]) -> Refund:
         """Take a refund or a void. Raises UnionPayRefusal, for a repeat too."""
-        number = sent["orderId"]
-        taken = self._ledger.find_refund(KIND, number) or self._ledger.find(KIND, number)
-        if taken is not None:
+        if find_refund(self._ledger, sent) is not None or payment_of(sent) is not None:
             raise UnionPayRefusal("12")
         now = self._shared.faults.now(KIND)
         if abs(now - read_time(sent, "txnTime")) > NOW_MEANS:
@@ -44,8 +48,9 @@ class UnionPayRefunds:
         else:
             _check_refund(payment, capture, amount, now)
         kept = Kept(sent["txnType"], sent["txnTime"])
+        taken = self._ledger.find_refund(KIND, sent["orderId"]) is not None
         refund = Refund(
-            number=number,
+            number=number_beside(sent) if taken else sent["orderId"],
             ref=new_query_id(now),
             capture_ref=capture.ref,
             amount=amount,
@@ -55,15 +60,8 @@ class UnionPayRefunds:
             created_at=now,
         )
         self._ledger.add_refund(payment, refund)
-        self._end_later(number)
+        self._end_later(refund.number)
         return refund
-
-    def find(self, sent: Sent) -> Refund | None:
-        """The refund that has this orderId and this txnTime."""
-        found = self._ledger.find_refund(KIND, sent["orderId"])
-        if found is None or kept_of(found[1]).txn_time != sent["txnTime"]:
-            return None
-        return found[1]
 
     def resume(self, payment: Payment) -> None:
         """Take up the refunds of a payment that a stop interrupted."""

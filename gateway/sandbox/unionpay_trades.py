@@ -1,8 +1,4 @@
-"""UnionPay's payments: asked for by a server or by a browser's form, paid, never closed.
-
-A payment is found by orderId and txnTime together. In the ledger the first txnTime of an orderId
-has the orderId for its number, and any other one is a payment of its own beside it.
-"""
+"""UnionPay's payments: asked for by a server or by a browser's form, paid, never closed."""
 
 from datetime import datetime, timedelta
 from urllib.parse import parse_qsl, urlencode
@@ -11,9 +7,15 @@ from msgspec.structs import replace
 
 from gateway.sandbox.channel import Shared
 from gateway.sandbox.ledger import Capture, NotPayable, Payment
-from gateway.sandbox.unionpay_codes import new_code, new_query_id, new_tn
 from gateway.sandbox.unionpay_gate import KIND, Sent, UnionPayRefusal, read_time
 from gateway.sandbox.unionpay_news import UnionPayNews
+from gateway.sandbox.unionpay_numbers import (
+    find_refund,
+    new_code,
+    new_query_id,
+    new_tn,
+    number_beside,
+)
 
 NOW_MEANS = timedelta(hours=1)
 """How far txnTime may be off when a server asks; a form counts until its payTimeout."""
@@ -47,7 +49,7 @@ class UnionPayTrades:
                 raise UnionPayRefusal("12")
             self._check_time(known.payable_until)
             return known
-        if self._ledger.find_refund(KIND, sent["orderId"]) is not None:
+        if find_refund(self._ledger, sent) is not None:
             raise UnionPayRefusal("12")
         now = self._now()
         asked_at = read_time(sent, "txnTime")
@@ -76,7 +78,7 @@ class UnionPayTrades:
 
     def find(self, sent: Sent) -> Payment | None:
         """The payment that has this orderId and this txnTime."""
-        for number in (sent["orderId"], _number_beside(sent)):
+        for number in (sent["orderId"], number_beside(sent)):
             payment = self._ledger.find(KIND, number)
             if payment is not None and fields_of(payment)["txnTime"] == sent["txnTime"]:
                 return payment
@@ -120,7 +122,7 @@ class UnionPayTrades:
 
     def _new_number(self, sent: Sent) -> str:
         taken = self._ledger.find(KIND, sent["orderId"]) is not None
-        return _number_beside(sent) if taken else sent["orderId"]
+        return number_beside(sent) if taken else sent["orderId"]
 
     def _check_time(self, until: datetime) -> None:
         if self._now() >= until:
@@ -154,7 +156,3 @@ def _product(sent: Sent, products: tuple[str, ...]) -> str:
 def _kept(sent: Sent) -> str:
     said = {name: value for name, value in sent.items() if name not in ("certId", "signature")}
     return urlencode(sorted(said.items()))
-
-
-def _number_beside(sent: Sent) -> str:
-    return f"{sent['orderId']}@{sent['txnTime']}"

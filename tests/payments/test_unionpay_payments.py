@@ -4,16 +4,18 @@ A transaction there is a number and a time. Whatever is lost on the way, every r
 question says the same two, and so there is one payment and one refund.
 """
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
+from msgspec import structs
 
-from gateway.channels.base import FormAction
+from gateway.channels.base import FormAction, RefundRequest
 from gateway.db import orders
 from gateway.errors import ChannelDown
 from gateway.merchants import add_channel
 from gateway.model import AttemptState, Order, OrderState, RefundState, Terminal
+from gateway.money import Money
 from gateway.payments.asking import ask_overdue
 from gateway.payments.closing import close_order
 from gateway.payments.planning import Wish
@@ -130,6 +132,27 @@ async def test_a_refund_that_was_lost_on_its_way_is_sent_again_with_the_same_tim
     await finish(rig, order)
     assert len((await entries(rig))[unionpay].refunds) == 1
     assert (await rig.calls("refund"))[f"{unionpay}R1"] == 2
+
+
+async def test_with_another_time_the_same_refund_would_be_a_second_one(rig: Rig) -> None:
+    """The control of the two above: what the kept time keeps from happening."""
+    order = await rig.order()
+    number = number_in((await rig.apply(order, CODE)).body)
+    await rig.pay(number, channel="unionpay")
+    account = await rig.desk.accounts.by_id("up")
+    assert account is not None
+    report = await account.adapter.query(number)
+    assert report.payment_ref is not None
+    assert report.money is not None
+    sent_at = datetime.now(UTC)
+    notify_url = f"{rig.url}/callbacks/up"
+    part = Money(1, "CNY")
+    asked = RefundRequest(
+        number + "R1", number, report.payment_ref, part, report.money, "part", notify_url, sent_at
+    )
+    for late in (timedelta(0), timedelta(0), timedelta(seconds=5)):
+        await account.adapter.refund(structs.replace(asked, sent_at=sent_at + late))
+    assert [each.amount for each in (await entries(rig))[number].refunds] == [1, 1]
 
 
 async def test_not_found_right_after_create_ends_nothing(rig: Rig) -> None:

@@ -177,6 +177,21 @@ async def test_what_cannot_be_given_back_is_refused(
     assert (await unionpay.refund(number, ref, amount, **changes)).code == code
 
 
+async def test_another_time_silently_makes_a_second_refund(unionpay: UnionPayMerchant) -> None:
+    ref = await unionpay.paid(NUMBER)
+    await unionpay.receiver.until(1)
+    assert (await unionpay.refund("REFUND01", ref, 500)).code == "00"
+    await unionpay.receiver.until(2)
+    other = beijing(LATER)
+    assert (await unionpay.refund("REFUND01", ref, 500, txnTime=other)).code == "00"
+    told = unionpay.told((await unionpay.receiver.until(3))[2].body)
+    assert (told["orderId"], told["txnTime"]) == ("REFUND01", other)
+    first = await unionpay.query("REFUND01")
+    second = await unionpay.query("REFUND01", txnTime=other)
+    assert first.fields["queryId"] != second.fields["queryId"]
+    assert (await unionpay.refund("REFUND02", ref, 235)).code == "36"
+
+
 async def test_parts_add_up_and_what_was_given_back_in_part_is_not_voided(
     unionpay: UnionPayMerchant,
 ) -> None:
