@@ -96,6 +96,27 @@ async def test_a_code_whose_answer_was_lost_is_asked_for_again_as_the_same_payme
     assert list(await entries(rig)) == [number]
 
 
+async def test_where_a_repeat_is_refused_as_a_duplicate_the_buyer_gets_another_code(
+    rig: Rig,
+) -> None:
+    """The first one may be paid all the same: it stays asked about, and its money is surplus."""
+    order = await rig.order()
+    lost = {"verb": "create", "after_executing": True, "times": 1}
+    await rig.faults("unionpay", lose_answer=lost)
+    with pytest.raises(ChannelDown):
+        await rig.apply(order, CODE)
+    duplicate = {"verb": "create", "status": 500, "code": "12", "after_executing": False}
+    await rig.faults("unionpay", error=duplicate)
+    second = number_in((await rig.apply(order, CODE)).body)
+    first, _ = (each.number for each in (await rig.read(order)).attempts)
+    await rig.pay(second, channel="unionpay")
+    await rig.until_order(order, OrderState.PAID)
+    await rig.pay(first, channel="unionpay")
+    await until_owed(rig, order)
+    states = [each.state for each in (await rig.read(order)).attempts]
+    assert states == [AttemptState.SURPLUS, AttemptState.CAPTURED]
+
+
 async def test_what_cannot_be_closed_is_superseded_and_its_money_given_back_once(
     rig: Rig,
 ) -> None:
