@@ -38,6 +38,20 @@ async def test_a_buyer_at_a_pc_scans_unionpays_code(browser: Browser, town: Town
         await buyer.back_at_the_shop(page)
 
 
+async def test_at_a_pc_a_button_posts_the_form_that_the_merchant_asked_for(
+    browser: Browser, town: Town
+) -> None:
+    order = await town.place_order()
+    await town.apply(order.payonce_order, "unionpay", product="pc")
+    async with buyer_at_pc(browser, town.ready, "unionpay-pc-page", ENGLISH) as buyer:
+        page = await buyer.open(order.checkout_url)
+        await turns(page, "open")
+        await buyer.picture(page, "open")
+        await page.locator(".actions form button").click()
+        await page.wait_for_url(f"{town.ready.sandbox_url}/**")
+        await pay_and_come_back(buyer, page)
+
+
 async def test_a_buyer_on_a_phone_is_led_to_unionpays_page_by_a_form(
     browser: Browser, town: Town
 ) -> None:

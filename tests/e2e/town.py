@@ -118,8 +118,8 @@ class Town:
         (attempt,) = (await self.order(merchant_order_no)).attempts
         return attempt
 
-    async def apply(self, order: str) -> Attempt:
-        choice = {"channel": "wechat", "terminal": "pc"}
+    async def apply(self, order: str, channel: str = "wechat", **more: str) -> Attempt:
+        choice = {"channel": channel, "terminal": "pc", **more}
         return await self._post(f"{self._orders}/{order}/attempts", choice, Attempt)
 
     async def paid(self, order: str) -> None:
