@@ -29,6 +29,7 @@ PayOnceError
 |  `- ServiceUnavailable        503  Retry-After
 |- ChannelRefused               a channel said no; nothing was taken
 |- ChannelUnavailable           nothing is known of what a channel did
+|- QueueUnavailable             the message queue did not say that it has the events
 |- BadCallback                  a callback that is not the channel's
 |  `- UnknownKey                signed with a key that we have not downloaded yet
 `- ConfigurationError           a setting that cannot work, with what to do
@@ -251,6 +252,10 @@ class ChannelRefused(PayOnceError):
 
 class ChannelUnavailable(PayOnceError):
     """No answer, a 5xx, or an answer whose signature fails: nothing is known."""
+
+
+class QueueUnavailable(PayOnceError):
+    """The message queue did not say in time that it has the events: they are told again."""
 
 
 class BadCallback(PayOnceError):

@@ -9,14 +9,14 @@ from typing import Final, Literal
 import asyncpg
 from redis.exceptions import RedisError
 
-from gateway.errors import ChannelUnavailable, ServiceUnavailable
+from gateway.errors import ChannelUnavailable, QueueUnavailable, ServiceUnavailable
 from gateway.telemetry import OUTAGES, log
 
-Missing = Literal["postgresql", "redis", "channel"]
+Missing = Literal["postgresql", "redis", "channel", "queue"]
 
 # PostgreSQL is away, is starting or going, is full, is only a standby, or gave up waiting.
 _POSTGRESQL: Final = (
-    OSError,  # includes TimeoutError; what Redis and the channels raise comes wrapped
+    OSError,  # includes TimeoutError; what Redis, channels and the queue raise comes wrapped
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
@@ -41,6 +41,8 @@ def missing(error: BaseException) -> Missing | None:
             return "redis"
         case ChannelUnavailable():
             return "channel"
+        case QueueUnavailable():
+            return "queue"
         case ServiceUnavailable():
             return "postgresql"
         case _ if isinstance(error, _POSTGRESQL) and not isinstance(error, _OUR_FAULT):

@@ -9,15 +9,16 @@ It has a loop of its own: a queue that is away or slow holds up neither the log 
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import asyncpg
 
 from gateway.db import events
 from gateway.db.events import Message
-from gateway.outages import missing
+from gateway.errors import QueueUnavailable
+from gateway.outages import missing, tell
 from gateway.settings import AMQP, Settings
 from gateway.telemetry import EVENTS_PUBLISHED, EVENTS_WAITING, log
 from workers.redis_stream import RedisStream
@@ -27,6 +28,8 @@ BATCH: Final = 100
 _DEADLINE_S: Final = 3.0
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 5.0
+
+Said = TypeVar("Said")
 
 
 class Queue(Protocol):
@@ -70,9 +73,8 @@ async def keep_publishing(
         except Exception as error:  # noqa: BLE001 - whatever it was, the queue is tried again
             failures += 1
             batch = max(batch // 2, 1)  # a slow queue takes so many in time
-            if failures == 1:  # one line for as long as it lasts
-                away = missing(error) or "queue"
-                log.warning("events_not_published", outage=away, error=type(error).__name__)
+            if failures == 1 or missing(error) is None:  # one line for as long as an outage lasts
+                tell("events_not_published", error)
         else:
             if failures:
                 log.info("events_published_again", failures=failures)
@@ -89,18 +91,25 @@ async def publish_some(
     pool: "asyncpg.Pool[asyncpg.Record]", queue: Queue, limit: int = BATCH
 ) -> int:
     """Publish what comes next; returns how many. Raises LockNotAvailableError, where another
-    publishes, and what the queue raises: then they are published again.
+    publishes, and QueueUnavailable: then they are published again.
     """
     async with pool.acquire() as conn, conn.transaction():
         published, newest = await events.lock_queue(conn)
         EVENTS_WAITING.set(newest - published)
-        async with asyncio.timeout(_DEADLINE_S):
-            ends_at = await queue.ends_at(published)
+        ends_at = await _within_deadline(queue.ends_at(published))
         batch = await events.messages(conn, ends_at, limit)
         if batch:
-            async with asyncio.timeout(_DEADLINE_S):
-                await queue.append(batch)
+            await _within_deadline(queue.append(batch))
             await events.published(conn, batch[-1].position)
             EVENTS_WAITING.set(newest - batch[-1].position)
             EVENTS_PUBLISHED.inc(len(batch))
     return len(batch)
+
+
+async def _within_deadline(said: Awaitable[Said]) -> Said:
+    """Speak to the queue. Raises QueueUnavailable, whatever its client raises."""
+    try:
+        async with asyncio.timeout(_DEADLINE_S):
+            return await said
+    except Exception as error:
+        raise QueueUnavailable(type(error).__name__) from error

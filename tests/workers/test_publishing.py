@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from gateway.db import events
 from gateway.db.events import Message
 from gateway.embedded import start_valkey
+from gateway.errors import QueueUnavailable
 from gateway.together import end
 from tests.rig import StartRig, until
 from tests.workers.log import commit_event, number, numbered_events, the_log
@@ -96,7 +97,7 @@ async def test_a_crash_between_publish_and_mark_repeats_and_loses_nothing(
     assert await publish_some(pool, queue) == 2
     then = await numbered_events(pool, 3)
     dying = Dies(redis_url, KEPT)
-    with pytest.raises(ConnectionResetError):
+    with pytest.raises(QueueUnavailable):
         await publish_some(pool, dying)
     await dying.close()
     assert await publish_some(pool, queue) == 3
@@ -249,6 +250,7 @@ async def test_a_dead_queue_is_said_once_hurts_nothing_and_gets_everything_when_
     await queue.close()
     await back.stop()
     assert [line["event"] for line in lines] == ["events_not_published", "events_published_again"]
+    assert lines[0]["outage"] == "queue"
 
 
 class Slow(RedisStream):

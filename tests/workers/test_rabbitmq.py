@@ -9,6 +9,7 @@ import pytest
 from aio_pika.abc import AbstractIncomingMessage
 from structlog.testing import capture_logs
 
+from gateway.errors import QueueUnavailable
 from gateway.settings import Settings
 from gateway.together import end
 from tests.rig import until
@@ -85,7 +86,7 @@ async def what_was_not_confirmed_is_repeated(
         assert await publish_some(pool, queue) == 1
         then = await numbered_events(pool, 3)
         wire.loses_answers = True
-        with pytest.raises((OSError, aio_pika.exceptions.AMQPError)):
+        with pytest.raises(QueueUnavailable):
             await publish_some(pool, queue)
         wire.loses_answers = False
         assert await publish_some(pool, queue) == 3
@@ -107,3 +108,4 @@ async def a_broker_that_is_away_gets_everything_when_it_is_back(
             await queue.close()
     assert await in_queue(url) == log
     assert [line["event"] for line in lines] == ["events_not_published", "events_published_again"]
+    assert lines[0]["outage"] == "queue"
