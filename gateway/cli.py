@@ -204,18 +204,28 @@ def main() -> None:
     """Run a command. What is wrong with the settings, or is away, is said in a sentence."""
     try:
         cli()
-    except (PayOnceError, ValueError) as error:
-        click.echo(f"payonce: {error}", err=True)
-        sys.exit(1)
     except Exception as error:
-        if missing(error) != "postgresql":
+        sentence = _sentence(error)
+        if sentence is None:
             raise
-        click.echo(
-            f"payonce: PostgreSQL does not serve us: {type(error).__name__}: {error}. "
-            "`payonce doctor` looks at everything that is needed.",
-            err=True,
-        )
+        click.echo(f"payonce: {sentence}", err=True)
         sys.exit(1)
+
+
+def _sentence(error: Exception) -> str | None:
+    """Say what has to be put right; None: that is a fault of ours."""
+    match error:
+        case PayOnceError() | ValueError():
+            return str(error)
+        case OSError() if error.filename is not None:
+            return f"{error.filename}: {error.strerror}"
+        case _ if missing(error) == "postgresql":
+            return (
+                f"PostgreSQL does not serve us: {type(error).__name__}: {error}. "
+                "`payonce doctor` looks at everything that is needed."
+            )
+        case _:
+            return None
 
 
 async def _until_stopped() -> None:

@@ -16,6 +16,7 @@ Missing = Literal["postgresql", "redis", "channel", "queue"]
 
 # PostgreSQL is away, is starting or going, is full, is only a standby, or gave up waiting.
 _POSTGRESQL: Final = (
+    ServiceUnavailable,
     OSError,  # includes TimeoutError; what Redis, channels and the queue raise comes wrapped
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
@@ -43,8 +44,8 @@ def missing(error: BaseException) -> Missing | None:
             return "channel"
         case QueueUnavailable():
             return "queue"
-        case ServiceUnavailable():
-            return "postgresql"
+        case OSError() if error.filename is not None:
+            return None  # a file, and no connection
         case _ if isinstance(error, _POSTGRESQL) and not isinstance(error, _OUR_FAULT):
             return "postgresql"
         case _:

@@ -88,6 +88,14 @@ def test_a_database_that_is_away_is_said_in_a_sentence(
     assert "Traceback" not in done.stderr
 
 
+def test_a_folder_that_cannot_be_made_is_named(payonce: Command, tmp_path: Path) -> None:
+    a_file = tmp_path / "file"
+    a_file.touch()
+    refused = payonce("sandbox", "--data", str(a_file))
+    assert refused.returncode == 1
+    assert refused.stderr == f"payonce: {a_file / 'sandbox'}: Not a directory\n"
+
+
 async def test_rotating_a_key_lets_both_work_for_a_while(
     payonce: Command, pool: asyncpg.Pool
 ) -> None:
