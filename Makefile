@@ -19,6 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 LOCK := $(BIN)/uv pip compile pyproject.toml --extra amqp --extra telemetry --universal \
 	--generate-hashes --no-emit-index-url --no-header --quiet
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
+POLICY := /usr/sbin/policy-rc.d
 SQL := gateway/db/migrations
 
 .PHONY: help
@@ -107,7 +108,9 @@ venv:
 	@$(PYTHON) -m venv --clear .venv
 
 # What the tests need of the machine: a browser that can draw Chinese, Node.js for the channels' own
-# SDKs, and a RabbitMQ. Where we may not install, the tests that need them fail and say so.
+# SDKs, and a RabbitMQ. Where we may not install, the tests that need them fail and say so. Debian
+# starts the servers that it installs, now if policy-rc.d lets it and at each boot: the tests start
+# their own.
 .PHONY: tools
 tools:
 	@missing=; \
@@ -120,4 +123,8 @@ tools:
 	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
 		echo "Missing for the tests:$$missing"; exit 0; fi; \
 	echo "Installing$$missing ..."; \
-	$(APT) update && $(APT) install --yes --no-install-recommends $$missing >/dev/null
+	if [ ! -e $(POLICY) ]; then \
+		trap 'rm -f $(POLICY)' EXIT; \
+		printf '#!/bin/sh\nexit 101\n' >$(POLICY) && chmod +x $(POLICY); fi; \
+	$(APT) update && $(APT) install --yes --no-install-recommends $$missing >/dev/null || exit 1; \
+	case "$$missing" in *rabbitmq*) systemctl --quiet disable rabbitmq-server 2>/dev/null;; esac; :
