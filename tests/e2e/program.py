@@ -19,7 +19,7 @@ from msgspec import Struct
 
 REPOSITORY: Final = Path(__file__).parents[2]
 _LOOK_AGAIN_S: Final = 0.01
-_PATIENCE_S: Final = 20.0
+_PATIENCE_S: Final = 60.0
 T = TypeVar("T")
 
 

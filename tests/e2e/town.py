@@ -14,7 +14,7 @@ from msgspec import Struct
 from tests.e2e.program import Ready, until
 
 Wanted = TypeVar("Wanted", bound=Struct)
-_PATIENCE_S: Final = 20.0
+_PATIENCE_S: Final = 60.0
 _numbers: Final = itertools.count(1)
 
 
