@@ -16,7 +16,7 @@ Two lists that differ only in the order of steps that share nothing are one, and
 that leave the same behind (`traces.py`). What PostgreSQL does inside a statement while another one
 runs is not shown here; the races in `tests/payments` show it.
 
-    pytest tests/schedules                    70 runs a scene, fewest surprises first
+    pytest tests/schedules                    160 runs a scene, fewest surprises first
     SCHEDULES=all pytest tests/schedules      all of them, which takes hours; PREEMPTIONS=2 less
     SCHEDULE="A A P A" pytest -s 'tests/schedules/test_schedules.py::
         test_no_schedule_pays_twice_or_loses_money[apply_and_callback-plain]'    one, told in steps

@@ -49,9 +49,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 sum(t.total for t in tallies),
             )
         )
-    run = sum(tally.total for tallies in counts.values() for tally in tallies)
-    is_all = not any(t.schedules_left or t.crashes_left for each in counts.values() for t in each)
-    write(f"{run} runs, which is {'all of them' if is_all else 'a sample: SCHEDULES=all for all'}")
+    tallies = [tally for each in counts.values() for tally in each]
+    schedules = sum(sum(tally.schedules) for tally in tallies)
+    crashes = sum(tally.crashes for tally in tallies)
+    is_all = not any(tally.schedules_left or tally.crashes_left for tally in tallies)
+    which = "all of them" if is_all else "a sample: SCHEDULES=all for all"
+    write(f"{schedules} schedules, and {crashes} with a crash: {which}")
 
 
 def _row(name: str, *cells: int | str) -> str:
