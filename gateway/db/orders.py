@@ -24,8 +24,11 @@ _COLUMNS: Final = """
         a.pay_by, a.live_until, a.calling_until, a.ask_at, a.asks, a.needs_attention, a.created_at,
         a.updated_at, r.state, coalesce(r.check_at IS NULL AND r.state <> 'done', false)
     FROM orders o LEFT JOIN attempts a ON a.order_id = o.id
-        LEFT JOIN refunds r
-            ON a.state = 'surplus' AND r.attempt_id = a.id AND r.reason = 'surplus'
+        LEFT JOIN LATERAL (
+            SELECT state, check_at FROM refunds
+            WHERE a.state = 'surplus' AND attempt_id = a.id AND reason = 'surplus'
+            LIMIT 1 -- there is no other; it keeps the planner from reading them all
+        ) r ON true
 """
 _READ: Final = _COLUMNS + " WHERE o.id = $1 ORDER BY a.id"
 _READ_BY_TOKEN: Final = _COLUMNS + " WHERE o.token = $1 ORDER BY a.id"
