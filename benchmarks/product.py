@@ -16,8 +16,8 @@ from msgspec.structs import replace
 
 from benchmarks.place import read_place
 from benchmarks.wechat import hmac_signing, hmac_verifying, signed_message
-from gateway.channels.base import Traits
-from gateway.channels.wechat import TRAITS, WeChatPay, utc_now
+from gateway.channels.base import Traits, utc_now
+from gateway.channels.wechat import TRAITS, WeChatPay
 from gateway.channels.wechat_account import read_credentials
 from gateway.channels.wechat_connection import DEADLINE_S, Connection
 from gateway.channels.wechat_keys import Keys

@@ -10,7 +10,7 @@ back, the winner's too. What has to end is closed.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 import aiohttp
@@ -26,7 +26,6 @@ from gateway.channels.alipay_codes import (
     says_no_such_trade,
 )
 from gateway.channels.alipay_connection import DEADLINE_S, SIGN_TYPE, Connection, Credentials
-from gateway.channels.alipay_keys import Clock
 from gateway.channels.alipay_wire import (
     METHODS,
     Answer,
@@ -50,6 +49,7 @@ from gateway.channels.base import (
     AppAction,
     Callback,
     CallbackRead,
+    Clock,
     CloseResult,
     Created,
     CreateRequest,
@@ -57,6 +57,7 @@ from gateway.channels.base import (
     RedirectAction,
     RefundRequest,
     Traits,
+    utc_now,
 )
 from gateway.channels.forms import read_fields, read_form, text_to_sign
 from gateway.errors import BadCallback, ChannelRefused, ChannelUnavailable
@@ -295,10 +296,6 @@ class Alipay:
             money=money,
             refunded=money.amount if all_back else money_of(trade.refund_fee).amount,
         )
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 def alipay(

@@ -19,7 +19,7 @@ from gateway import __version__
 from gateway.channels import signing
 from gateway.channels.alipay_certificates import Trust
 from gateway.channels.alipay_codes import sentence_of
-from gateway.channels.alipay_keys import AlipayKeys, Clock, Envelope
+from gateway.channels.alipay_keys import AlipayKeys, Envelope
 from gateway.channels.alipay_wire import (
     Answer,
     Method,
@@ -27,6 +27,7 @@ from gateway.channels.alipay_wire import (
     read_body,
     write_certificate_query,
 )
+from gateway.channels.base import Clock
 from gateway.channels.forms import text_to_sign
 from gateway.errors import BadCallback, ChannelUnavailable
 

@@ -17,6 +17,7 @@ from msgspec import Struct
 from gateway.channels import signing
 from gateway.channels.alipay_certificates import Trust, key_of_new_certificate
 from gateway.channels.alipay_wire import CertificateAnswer, read_body
+from gateway.channels.base import Clock
 from gateway.errors import BadCallback, ChannelUnavailable, ConfigurationError, UnknownKey
 
 PAUSE: Final = timedelta(seconds=30)  # between downloads, however many unknown SNs there are
@@ -24,8 +25,6 @@ PAUSE: Final = timedelta(seconds=30)  # between downloads, however many unknown 
 _LONGEST_SN: Final = 128
 
 _log = logging.getLogger(__name__)
-
-Clock = Callable[[], datetime]
 
 
 class Envelope(Struct, frozen=True):

@@ -6,8 +6,8 @@ when it said no; an answer whose signature fails is *unavailable*. No verb retri
 decides that.
 """
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
@@ -15,6 +15,12 @@ from msgspec import Struct
 
 from gateway.model import ChannelReport, RefundReport, Terminal
 from gateway.money import Money
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Traits(Struct, frozen=True):

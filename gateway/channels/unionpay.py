@@ -11,7 +11,7 @@ browser posts it. The form is the same one however often it is asked for.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ from gateway.channels.base import (
     AppAction,
     Callback,
     CallbackRead,
+    Clock,
     CloseResult,
     Created,
     CreateRequest,
@@ -29,6 +30,7 @@ from gateway.channels.base import (
     QrAction,
     RefundRequest,
     Traits,
+    utc_now,
 )
 from gateway.channels.forms import read_fields, read_form
 from gateway.channels.unionpay_account import BASE_URL, Credentials, read_credentials
@@ -44,7 +46,6 @@ from gateway.channels.unionpay_codes import (
     refuse_refund,
 )
 from gateway.channels.unionpay_connection import DEADLINE_S, Connection
-from gateway.channels.unionpay_trust import Clock
 from gateway.channels.unionpay_wire import (
     Answer,
     AppMade,
@@ -255,10 +256,6 @@ class UnionPay:
             refund_ref=body.query_id,
             money=body.money,
         )
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 def unionpay(

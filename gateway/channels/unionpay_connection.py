@@ -13,9 +13,10 @@ import aiohttp
 
 from gateway import __version__
 from gateway.channels import signing
+from gateway.channels.base import Clock
 from gateway.channels.forms import read_fields
 from gateway.channels.unionpay_account import Credentials
-from gateway.channels.unionpay_trust import Believed, Clock, digest_to_sign
+from gateway.channels.unionpay_trust import Believed, digest_to_sign
 from gateway.channels.unionpay_wire import SIGN_METHOD, VERSION, Answer, Fields, Path
 from gateway.errors import BadCallback, ChannelUnavailable
 

@@ -6,14 +6,14 @@ root, it is in force, and its name is UnionPay's.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Mapping
 from typing import Final
 
 from cryptography.x509 import Certificate
 from msgspec import Struct
 
 from gateway.channels import signing
+from gateway.channels.base import Clock
 from gateway.channels.chains import common_name_of, leads_to_a_root
 from gateway.channels.forms import text_to_sign
 from gateway.errors import BadCallback, ConfigurationError
@@ -24,8 +24,6 @@ TEST_NAME: Final = "00040000:SIGN"  # who signs in UnionPay's test environment
 _NAME_AT: Final = 2  # of the parts of the common name, which stand between @
 _SIGNATURE: Final = b"signature"
 _CERTIFICATE: Final = b"signPubKeyCert"
-
-Clock = Callable[[], datetime]
 
 
 class Trust(Struct, frozen=True):

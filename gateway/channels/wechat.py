@@ -6,7 +6,7 @@ does. And what is not listed here as a refusal is "nothing is known", never "no"
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from secrets import token_hex
 from typing import Final, TypeVar
 from urllib.parse import quote
@@ -18,6 +18,7 @@ from gateway.channels.base import (
     AppAction,
     Callback,
     CallbackRead,
+    Clock,
     CloseResult,
     Created,
     CreateRequest,
@@ -27,6 +28,7 @@ from gateway.channels.base import (
     RedirectAction,
     RefundRequest,
     Traits,
+    utc_now,
 )
 from gateway.channels.wechat_account import read_credentials
 from gateway.channels.wechat_codes import (
@@ -39,7 +41,7 @@ from gateway.channels.wechat_codes import (
     sentence_of,
 )
 from gateway.channels.wechat_connection import DEADLINE_S, Connection, Credentials
-from gateway.channels.wechat_keys import Clock, unseal
+from gateway.channels.wechat_keys import unseal
 from gateway.channels.wechat_wire import (
     Answer,
     CloseBody,
@@ -326,10 +328,6 @@ class WeChatPay:
     def _check_merchant(self, mchid: str) -> None:
         if mchid != self._mchid:
             raise BadCallback("merchant", "the callback is for another mchid")
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 def wechat_pay(

@@ -17,7 +17,8 @@ from yarl import URL
 
 from gateway import __version__
 from gateway.channels import signing
-from gateway.channels.wechat_keys import SIGNATURE_TYPE, Clock, PlatformKey, PlatformKeys
+from gateway.channels.base import Clock
+from gateway.channels.wechat_keys import SIGNATURE_TYPE, PlatformKey, PlatformKeys
 from gateway.channels.wechat_wire import Answer
 from gateway.errors import BadCallback, ChannelUnavailable, UnknownKey
 

@@ -22,6 +22,7 @@ from cryptography.x509 import Certificate
 from msgspec import Struct
 
 from gateway.channels import signing
+from gateway.channels.base import Clock
 from gateway.channels.wechat_wire import Answer, CertificateList, Sealed, read_body
 from gateway.errors import BadCallback, ChannelUnavailable, ConfigurationError, UnknownKey
 
@@ -37,8 +38,6 @@ _TIMESTAMP: Final = re.compile(r"[0-9]{1,12}\Z")
 _NONCE: Final = re.compile(r"[!-~]{1,128}\Z")  # no line break: it would blur nonce and body
 
 _log = logging.getLogger(__name__)
-
-Clock = Callable[[], datetime]
 
 
 class PlatformKey(Struct, frozen=True):
