@@ -22,17 +22,12 @@ from gateway.channels.alipay import Alipay, alipay
 from gateway.channels.base import (
     AppAction,
     Callback,
-    CallbackRead,
-    CloseResult,
     Created,
     CreateRequest,
     NextAction,
     RedirectAction,
-    RefundRequest,
-    Traits,
 )
 from gateway.errors import ChannelUnavailable
-from gateway.model import ChannelReport, RefundReport
 from gateway.sandbox.keys import (
     SandboxKeys,
     alipay_account,
@@ -40,6 +35,7 @@ from gateway.sandbox.keys import (
     sandbox_keys,
 )
 from gateway.sandbox.server import sandbox_app
+from tests.channels.around import Around
 from tests.channels.bench import Trouble, Verb
 from tests.channels.wechat_benches import serving
 from tests.fakes.alipay_crypto import AlipaySide, Form, key_in, notice_body, stub_side
@@ -64,16 +60,12 @@ _SAID: dict[Trouble, int | dict[str, str]] = {
 Open = Callable[[str, NextAction | None], Awaitable[None]]
 
 
-class Opened:
+class Opened(Around):
     """The adapter beside a buyer who scans or opens at once what was made."""
 
     def __init__(self, adapter: Alipay, open_it: Open) -> None:
-        self.adapter = adapter
+        super().__init__(adapter)
         self._open = open_it
-
-    @property
-    def traits(self) -> Traits:
-        return self.adapter.traits
 
     async def create(self, request: CreateRequest) -> Created:
         try:
@@ -84,36 +76,6 @@ class Opened:
             raise
         await self._open(request.number, created.next_action)
         return created
-
-    async def query(self, number: str) -> ChannelReport:
-        return await self.adapter.query(number)
-
-    async def close(self, number: str) -> CloseResult:
-        return await self.adapter.close(number)
-
-    async def refund(self, request: RefundRequest) -> RefundReport:
-        return await self.adapter.refund(request)
-
-    async def query_refund(
-        self,
-        number: str,
-        attempt_number: str,
-        payment_ref: str = "",
-        sent_at: datetime | None = None,
-    ) -> RefundReport | None:
-        return await self.adapter.query_refund(number, attempt_number, payment_ref, sent_at)
-
-    def read(self, callback: Callback) -> CallbackRead:
-        return self.adapter.read(callback)
-
-    async def refresh_keys(self) -> None:
-        await self.adapter.refresh_keys()
-
-    def acknowledgement(self) -> tuple[int, bytes]:
-        return self.adapter.acknowledgement()
-
-    def rejection(self, detail: str) -> tuple[int, bytes]:
-        return self.adapter.rejection(detail)
 
 
 class AlipayBench:

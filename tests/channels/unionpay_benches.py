@@ -20,19 +20,15 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from gateway.channels.base import (
     Callback,
-    CallbackRead,
-    CloseResult,
     Created,
     CreateRequest,
     FormAction,
-    RefundRequest,
-    Traits,
 )
 from gateway.channels.unionpay import UnionPay, unionpay
-from gateway.model import ChannelReport, RefundReport
 from gateway.sandbox.keys import SandboxKeys, sandbox_keys, unionpay_account
 from gateway.sandbox.server import sandbox_app
 from tests.channels.alipay_benches import Ledger, merchant_server
+from tests.channels.around import Around
 from tests.channels.bench import Trouble, Verb
 from tests.channels.wechat_benches import serving
 from tests.fakes.unionpay_crypto import (
@@ -56,16 +52,12 @@ _SAID: dict[Trouble, int | str] = {
 }
 
 
-class Opened:
+class Opened(Around):
     """The adapter beside a buyer whose browser posts at once what is a form."""
 
     def __init__(self, adapter: UnionPay, http: aiohttp.ClientSession) -> None:
-        self.adapter = adapter
+        super().__init__(adapter)
         self._http = http
-
-    @property
-    def traits(self) -> Traits:
-        return self.adapter.traits
 
     async def create(self, request: CreateRequest) -> Created:
         created = await self.adapter.create(request)
@@ -76,36 +68,6 @@ class Opened:
             case _:
                 pass
         return created
-
-    async def query(self, number: str) -> ChannelReport:
-        return await self.adapter.query(number)
-
-    async def close(self, number: str) -> CloseResult:
-        return await self.adapter.close(number)
-
-    async def refund(self, request: RefundRequest) -> RefundReport:
-        return await self.adapter.refund(request)
-
-    async def query_refund(
-        self,
-        number: str,
-        attempt_number: str,
-        payment_ref: str = "",
-        sent_at: datetime | None = None,
-    ) -> RefundReport | None:
-        return await self.adapter.query_refund(number, attempt_number, payment_ref, sent_at)
-
-    def read(self, callback: Callback) -> CallbackRead:
-        return self.adapter.read(callback)
-
-    async def refresh_keys(self) -> None:
-        await self.adapter.refresh_keys()
-
-    def acknowledgement(self) -> tuple[int, bytes]:
-        return self.adapter.acknowledgement()
-
-    def rejection(self, detail: str) -> tuple[int, bytes]:
-        return self.adapter.rejection(detail)
 
 
 class UnionPayBench:

@@ -13,18 +13,16 @@ import aiohttp
 from msgspec import Struct, field
 
 from gateway.channels.base import (
-    Callback,
-    CallbackRead,
     Channel,
     CloseResult,
     Created,
     CreateRequest,
     RefundRequest,
-    Traits,
 )
 from gateway.errors import ChannelRefused, ChannelUnavailable
 from gateway.model import ChannelReport, Outcome, RefundReport, Source
 from gateway.payments.accounts import Maker
+from tests.channels.around import Around
 
 Said = TypeVar("Said")
 Call = Callable[[], Awaitable[object]]
@@ -55,32 +53,28 @@ class Temper(Struct):
         return True
 
 
-class Liar:
+class Liar(Around):
     """A channel's adapter, as `gateway.channels.base.Channel`, with a temper."""
 
     def __init__(self, account: str, honest: Channel, temper: Temper) -> None:
+        super().__init__(honest)
         self._account = account
-        self._honest = honest
         self._temper = temper
 
-    @property
-    def traits(self) -> Traits:
-        return self._honest.traits
-
     async def create(self, request: CreateRequest) -> Created:
-        return await self._sent("create", lambda: self._honest.create(request))
+        return await self._sent("create", lambda: self.adapter.create(request))
 
     async def query(self, number: str) -> ChannelReport:
-        report = await self._honest.query(number)
+        report = await self.adapter.query(number)
         if not self._temper.lies:
             return report
         return ChannelReport(self._account, number, self._temper.lies.pop(0), Source.POLL)
 
     async def close(self, number: str) -> CloseResult:
-        return await self._sent("close", lambda: self._honest.close(number))
+        return await self._sent("close", lambda: self.adapter.close(number))
 
     async def refund(self, request: RefundRequest) -> RefundReport:
-        return await self._sent("refund", lambda: self._honest.refund(request))
+        return await self._sent("refund", lambda: self.adapter.refund(request))
 
     async def query_refund(
         self,
@@ -89,23 +83,11 @@ class Liar:
         payment_ref: str = "",
         sent_at: datetime | None = None,
     ) -> RefundReport | None:
-        found = await self._honest.query_refund(number, attempt_number, payment_ref, sent_at)
+        found = await self.adapter.query_refund(number, attempt_number, payment_ref, sent_at)
         if self._temper.denies_refunds == 0:
             return found
         self._temper.denies_refunds -= 1
         return None
-
-    def read(self, callback: Callback) -> CallbackRead:
-        return self._honest.read(callback)
-
-    async def refresh_keys(self) -> None:
-        await self._honest.refresh_keys()
-
-    def acknowledgement(self) -> tuple[int, bytes]:
-        return self._honest.acknowledgement()
-
-    def rejection(self, detail: str) -> tuple[int, bytes]:
-        return self._honest.rejection(detail)
 
     async def _sent(self, verb: str, call: Callable[[], Awaitable[Said]]) -> Said:
         if verb in self._temper.holds_up:
