@@ -1,6 +1,5 @@
 """UnionPay's refunds and voids: accepted at once, ended later, one for an orderId and txnTime."""
 
-import asyncio
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 
@@ -9,6 +8,7 @@ from msgspec.structs import replace
 
 from gateway.sandbox.channel import Shared
 from gateway.sandbox.ledger import Capture, Payment, Refund, RefundState
+from gateway.sandbox.under_way import RefundsUnderWay
 from gateway.sandbox.unionpay_gate import BEIJING, KIND, Sent, UnionPayRefusal, read_time
 from gateway.sandbox.unionpay_news import UnionPayNews
 from gateway.sandbox.unionpay_numbers import (
@@ -32,7 +32,7 @@ class UnionPayRefunds:
         self._shared = shared
         self._ledger = shared.ledger
         self._news = news
-        self._timers: set[asyncio.TimerHandle] = set()
+        self.under_way = RefundsUnderWay(shared, KIND, self._end, news.tell_refunded)
 
     def ask(self, sent: Sent, payment_of: Callable[[Sent], Payment | None]) -> Refund:
         """Take a refund or a void. Raises UnionPayRefusal, for a repeat too."""
@@ -60,21 +60,8 @@ class UnionPayRefunds:
             created_at=now,
         )
         self._ledger.add_refund(payment, refund)
-        self._end_later(refund.number)
+        self.under_way.end_later(refund.number)
         return refund
-
-    def resume(self, payment: Payment) -> None:
-        """Take up the refunds of a payment that a stop interrupted."""
-        for refund in payment.refunds:
-            if refund.state is RefundState.PROCESSING:
-                self._end_later(refund.number)
-            elif not refund.told:
-                self._news.tell_refunded(payment, refund)
-
-    def reset(self) -> None:
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
 
     def _paid(self, query_id: str) -> tuple[Payment, Capture]:
         payment = self._ledger.find_by_ref(KIND, query_id)
@@ -84,15 +71,6 @@ class UnionPayRefunds:
             if capture.ref == query_id:
                 return payment, capture
         raise UnionPayRefusal("35")
-
-    def _end_later(self, number: str) -> None:
-        def end() -> None:
-            self._timers.discard(timer)
-            self._end(number)
-
-        takes_s = self._shared.faults.of(KIND).refund_takes_s
-        timer = asyncio.get_running_loop().call_later(takes_s, end)
-        self._timers.add(timer)
 
     def _end(self, number: str) -> None:
         found = self._ledger.find_refund(KIND, number)

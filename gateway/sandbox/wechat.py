@@ -84,10 +84,10 @@ class Wechat:
             for capture in payment.captures:
                 if not capture.told:
                     self._news.tell_paid(payment, capture)
-            self._refunds.resume(payment)
+            self._refunds.under_way.resume(payment)
 
     def reset(self) -> None:
-        self._refunds.reset()
+        self._refunds.under_way.reset()
 
     def pay(self, number: str, *, amount: int | None, at: datetime | None, again: bool) -> Payment:
         return self._orders.pay(number, amount=amount, at=at, again=again)

@@ -1,12 +1,12 @@
 """WeChat Pay's refunds: accepted at once, ended a little later, one for every refund number."""
 
-import asyncio
 from datetime import timedelta
 
 from msgspec.structs import replace
 
 from gateway.sandbox.channel import Shared
 from gateway.sandbox.ledger import Capture, Payment, Refund, RefundState
+from gateway.sandbox.under_way import RefundsUnderWay
 from gateway.sandbox.wechat_answers import new_refund_id
 from gateway.sandbox.wechat_bodies import RefundRequest, missing
 from gateway.sandbox.wechat_errors import WechatRefusal, field_error
@@ -25,7 +25,7 @@ class WechatRefunds:
         self._shared = shared
         self._ledger = shared.ledger
         self._news = news
-        self._timers: set[asyncio.TimerHandle] = set()
+        self.under_way = RefundsUnderWay(shared, KIND, self._end, news.tell_refunded)
 
     def ask(self, wanted: RefundRequest) -> tuple[Payment, Refund]:
         """Take a refund, or answer the one that has this number. Raises WechatRefusal."""
@@ -51,7 +51,7 @@ class WechatRefunds:
             created_at=now,
         )
         payment = self._ledger.add_refund(payment, refund)
-        self._end_later(refund.number)
+        self.under_way.end_later(refund.number)
         return payment, refund
 
     def find(self, number: str) -> tuple[Payment, Refund]:
@@ -59,19 +59,6 @@ class WechatRefunds:
         if found is None:
             raise WechatRefusal(404, "RESOURCE_NOT_EXISTS", "退款单不存在")
         return found
-
-    def resume(self, payment: Payment) -> None:
-        """Take up the refunds of an order that a stop interrupted."""
-        for refund in payment.refunds:
-            if refund.state is RefundState.PROCESSING:
-                self._end_later(refund.number)
-            elif not refund.told:
-                self._news.tell_refunded(payment, refund)
-
-    def reset(self) -> None:
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
 
     def _paid_order(self, wanted: RefundRequest) -> tuple[Payment, Capture]:
         if wanted.transaction_id:
@@ -96,15 +83,6 @@ class WechatRefunds:
             raise WechatRefusal(403, "RULE_LIMIT", "一笔订单最多支持50次部分退款")
         if self._shared.faults.now(KIND) > capture.paid_at + REFUND_WINDOW:
             raise WechatRefusal(403, "TRADE_ERROR", "订单已超过可退款的最大期限")
-
-    def _end_later(self, number: str) -> None:
-        def end() -> None:
-            self._timers.discard(timer)
-            self._end(number)
-
-        takes_s = self._shared.faults.of(KIND).refund_takes_s
-        timer = asyncio.get_running_loop().call_later(takes_s, end)
-        self._timers.add(timer)
 
     def _end(self, number: str) -> None:
         payment, refund = self.find(number)
