@@ -69,7 +69,7 @@ def hmac_pay(
     return HmacPay(account, credentials, connection)
 
 
-MAKERS[HMAC_CHANNEL] = hmac_pay
+MAKERS[HMAC_CHANNEL] = (hmac_pay,)
 
 
 if __name__ == "__main__":

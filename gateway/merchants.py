@@ -74,7 +74,8 @@ async def add_channel(
     public = {name: value for name, value in settings.items() if name not in _SECRET_SETTINGS}
     secret = {name: value for name, value in settings.items() if name in _SECRET_SETTINGS}
     async with aiohttp.ClientSession() as unused:
-        MAKERS[kind](account, public, secret, unused)
+        for make in MAKERS[kind]:
+            make(account, public, secret, unused)
     public_json = msgspec.json.encode(public).decode()
     written = await accounts.put(
         conn, account, merchant, kind, public_json, cipher.encrypt(secret), priority, terminals

@@ -141,6 +141,9 @@ class Attempt(Struct, frozen=True):
     updated_at: datetime
     refund_state: RefundState | None  # of its surplus refund
     refund_waits: bool = False  # that refund goes no further without a person
+    channel_ref: str = ""  # the channel's own id of it, from its answer to `create`
+    capture_claimed_at: datetime | None = None  # since when a capture of ours may debit it
+    captures: int = 0  # captures of ours that the channel refused
 
     @property
     def money(self) -> Money:
@@ -269,6 +272,7 @@ class ChannelReport(Struct, frozen=True):
     payment_ref: str | None = None
     money: Money | None = None
     refunded: int | None = 0
+    channel_ref: str = ""  # what finds this payment there, where that is not our number
 
 
 class Evidence(Struct, frozen=True):

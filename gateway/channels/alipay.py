@@ -126,7 +126,7 @@ class Alipay:
         )
         return Created(RedirectAction(url), request.pay_by)
 
-    async def query(self, number: str) -> ChannelReport:
+    async def query(self, number: str, channel_ref: str = "") -> ChannelReport:
         """Ask what became of a payment. Raises ChannelUnavailable for every other answer.
 
         NOT_FOUND means that nobody has scanned or logged in yet, not that nobody can.
@@ -141,7 +141,7 @@ class Alipay:
             raise ChannelUnavailable("the answer is about another payment")
         return self._report(trade, Source.POLL)
 
-    async def close(self, number: str) -> CloseResult:
+    async def close(self, number: str, channel_ref: str = "") -> CloseResult:
         """End a payment that is not paid.
 
         A refusal says that it is paid or closed, but not which of the two; so it is asked.

@@ -9,7 +9,7 @@ decides that.
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -44,6 +44,8 @@ class Traits(Struct, frozen=True):
     needs_client_ip: frozenset[str] = frozenset()
     refund_repeat_window: timedelta | None = None  # as of `refund`; None: for good
     form_targets: tuple[str, ...] = ()  # where its forms lead, as a page's form-action lists them
+    captures: bool = False  # it debits only when we say so: it is `Capturing`
+    bills: bool = False  # it lists what it did in a day: it is `Billing`
 
 
 class CreateRequest(Struct, frozen=True):
@@ -100,6 +102,16 @@ class Created(Struct, frozen=True):
 
     next_action: NextAction
     usable_until: datetime
+    channel_ref: str = ""  # the channel's own id of it, where it is not found by our number
+
+
+class CaptureRequest(Struct, frozen=True):
+    """What `capture` says to the channel; `request_id` is ours and makes it idempotent."""
+
+    number: str
+    channel_ref: str
+    request_id: str
+    money: Money
 
 
 class CloseResult(StrEnum):
@@ -150,9 +162,13 @@ class Channel(Protocol):
 
     async def create(self, request: CreateRequest) -> Created: ...
 
-    async def query(self, number: str) -> ChannelReport: ...
+    async def query(self, number: str, channel_ref: str = "") -> ChannelReport:
+        """Ask about one payment. `channel_ref` is what `create` answered; empty: its answer was
+        lost.
+        """
+        ...
 
-    async def close(self, number: str) -> CloseResult: ...
+    async def close(self, number: str, channel_ref: str = "") -> CloseResult: ...
 
     async def refund(self, request: RefundRequest) -> RefundReport: ...
 
@@ -180,3 +196,16 @@ class Channel(Protocol):
     def acknowledgement(self) -> tuple[int, bytes]: ...
 
     def rejection(self, detail: str) -> tuple[int, bytes]: ...
+
+
+@runtime_checkable
+class Capturing(Channel, Protocol):
+    """A channel that debits only on our call, after the buyer approved: `Traits.captures`."""
+
+    async def capture(self, request: CaptureRequest) -> ChannelReport:
+        """Debit. The report is PAID, or PROCESSING where the money is on its way.
+
+        Raises ChannelUnavailable (it may have been debited), or ChannelRefused (it was not; the
+        buyer may approve again).
+        """
+        ...

@@ -126,7 +126,7 @@ class UnionPay:
                 tn = (await self._made(Path.APP, fields, AppMade)).tn
                 return Created(AppAction({"tn": tn}), request.pay_by)
 
-    async def query(self, number: str) -> ChannelReport:
+    async def query(self, number: str, channel_ref: str = "") -> ChannelReport:
         """Ask what became of a payment. Raises ChannelUnavailable for every other answer.
 
         NOT_FOUND means that nobody has opened it yet, or that the news is under way: it can still
@@ -142,7 +142,7 @@ class UnionPay:
             return ChannelReport(self._account, number, outcome, Source.POLL)
         return self._paid(number, heard.expect(Moved), Source.POLL)
 
-    async def close(self, number: str) -> CloseResult:
+    async def close(self, number: str, channel_ref: str = "") -> CloseResult:
         """Say that it can still be paid: UnionPay closes nothing but by payTimeout."""
         return CloseResult.STILL_LIVE
 

@@ -137,7 +137,7 @@ class WeChatPay:
         token = _expected(answer, PrepayAnswer)
         return Created(self._next_action(product, token, request, usable_until), usable_until)
 
-    async def query(self, number: str) -> ChannelReport:
+    async def query(self, number: str, channel_ref: str = "") -> ChannelReport:
         """Ask what became of a payment. Raises ChannelUnavailable for every other answer."""
         target = f"{_TRADES}/out-trade-no/{quote(number, safe='')}?mchid={self._mchid}"
         answer = await self._connection.call("GET", target)
@@ -153,7 +153,7 @@ class WeChatPay:
             raise ChannelUnavailable("the answer says paid, but not how much or by which payment")
         return report
 
-    async def close(self, number: str) -> CloseResult:
+    async def close(self, number: str, channel_ref: str = "") -> CloseResult:
         """End a payment that is not paid. A 204 is signed and believed; all else asks for a query.
 
         So ORDER_CLOSED is UNKNOWN here: it is not signed, and must not end an attempt.

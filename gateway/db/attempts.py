@@ -23,7 +23,8 @@ _END_LEASE: Final = """
     UPDATE attempts SET calling_until = NULL WHERE id = $1 AND calling_until = $2
 """
 _CLAIMED: Final = """
-    RETURNING a.id, a.order_id, a.account, a.number, a.superseded, a.asks, a.ask_at, now()
+    RETURNING a.id, a.order_id, a.account, a.channel, a.number, a.channel_ref, a.superseded, a.asks,
+        a.ask_at, now()
 """
 _CLAIM_ASK: Final = f"""
     UPDATE attempts a SET ask_at = now() + $3 * interval '1 second', asks = a.asks + 1
@@ -64,7 +65,9 @@ class Asking(Struct, frozen=True):
     id: AttemptId
     order_id: str
     account: str
+    channel: str
     number: str
+    channel_ref: str
     superseded: bool
     asks: int  # this one included
     ask_at: datetime  # when our lease ends; where it has another value, a move has spoken since

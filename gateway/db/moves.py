@@ -66,7 +66,7 @@ _SETTLE: Final = f"""
         {KEPT} FROM moved WHERE $1::text IS NOT NULL {ON_REPEAT}
     ), settled AS (
         UPDATE attempts a SET state = $13, payment_ref = $14, received_amount = $15,
-            received_currency = $16, ask_at = $17, updated_at = $18, calling_until = NULL,
+            received_currency = $16, channel_ref = $35, ask_at = $17, updated_at = $18, calling_until = NULL,
             needs_attention = false, cause = $11, evidence = (SELECT id FROM kept)
         FROM moved WHERE a.id = $12 AND $19::text IS NULL
     ), losers AS (
@@ -76,10 +76,10 @@ _SETTLE: Final = f"""
     ), sibling AS (
         INSERT INTO attempts (id, order_id, number, sibling_of, account, channel, product, terminal,
             payer, state, amount, currency, received_amount, received_currency, payment_ref,
-            parameters, pay_by, live_until, cause, evidence, created_at, updated_at)
+            channel_ref, parameters, pay_by, live_until, cause, evidence, created_at, updated_at)
         SELECT $19, a.order_id, a.number, a.id, a.account, a.channel, a.product, a.terminal,
             a.payer, 'surplus', a.amount, a.currency, $20, $21, $22,
-            a.parameters, a.pay_by, a.live_until, $11, (SELECT id FROM kept), $18, $18
+            $35, a.parameters, a.pay_by, a.live_until, $11, (SELECT id FROM kept), $18, $18
         FROM attempts a, moved WHERE a.id = $12 AND $19::text IS NOT NULL
     ), owed AS (
         INSERT INTO refunds (id, order_id, attempt_id, account, reason, number, amount, currency,
@@ -124,6 +124,7 @@ _ACCEPT: Final = """
         UPDATE orders SET version = version + 1 WHERE id = $2 AND version = $3 RETURNING id, state
     )
     UPDATE attempts a SET state = 'paying', next_action = $4, next_action_until = $5,
+        channel_ref = coalesce(nullif($7, ''), a.channel_ref),
         superseded = a.superseded OR moved.state <> 'open', calling_until = NULL,
         ask_at = CASE WHEN moved.state = 'open' AND NOT a.superseded
             THEN now() + $6 * interval '1 second' ELSE now() END,
@@ -142,6 +143,33 @@ _OFFER: Final = """
         calling_until = $5
     FROM moved
     WHERE a.id = $1 AND a.order_id = moved.id AND a.state IN ('created', 'paying')
+    RETURNING a.id
+"""
+# The right to debit: while the order is open, by the attempt that the buyer is offered, and not
+# while an earlier call may still be on its way.
+_CLAIM_CAPTURE: Final = """
+    WITH moved AS (
+        UPDATE orders SET version = version + 1
+        WHERE id = $2 AND version = $3 AND state = 'open' AND expires_at > now()
+        RETURNING id
+    )
+    UPDATE attempts a SET capture_claimed_at = now(), updated_at = now(),
+        ask_at = now() + $4 * interval '1 second'
+    FROM moved
+    WHERE a.id = $1 AND a.order_id = moved.id AND a.state = 'paying' AND NOT a.superseded
+        AND (a.capture_claimed_at IS NULL
+            OR a.capture_claimed_at <= now() - $4 * interval '1 second')
+    RETURNING a.capture_claimed_at
+"""
+_DROP_CAPTURE: Final = """
+    WITH moved AS (
+        UPDATE orders SET version = version + 1 WHERE id = $2 AND version = $3 RETURNING id
+    )
+    UPDATE attempts a SET capture_claimed_at = NULL, captures = a.captures + $6::integer,
+        updated_at = now()
+    FROM moved
+    WHERE a.id = $1 AND a.order_id = moved.id AND a.capture_claimed_at = $4
+        AND a.capture_claimed_at <= now() - $5 * interval '1 second'
     RETURNING a.id
 """
 _CLOSE_ORDER: Final = f"""
@@ -205,6 +233,7 @@ async def settle(
         [event.type for event in move.events],
         [event.body for event in move.events],
         before.state is not after.state,
+        (sibling or attempt).channel_ref,
     )
     return version is not None
 
@@ -257,13 +286,14 @@ async def accept(
     next_action: str,
     usable_until: datetime,
     ask_in_s: float,
+    channel_ref: str,
 ) -> Accepted | None:
     """Write that the channel accepted it: `created -> paying`, superseded unless the order is open.
 
     None: the order, or the attempt, is not as it was read.
     """
     row = await conn.fetchrow(
-        _ACCEPT, attempt, order_id, version, next_action, usable_until, ask_in_s
+        _ACCEPT, attempt, order_id, version, next_action, usable_until, ask_in_s, channel_ref
     )
     return Accepted(*row) if row else None
 
@@ -279,6 +309,40 @@ async def offer_again(
     """Offer a superseded attempt again; the caller holds the lease and repeats `create`."""
     return bool(
         await conn.fetchval(_OFFER, attempt.id, order.id, order.version, False, calling_until)
+    )
+
+
+async def claim_capture(
+    conn: Connection, order: Order, attempt: AttemptId, call_s: float
+) -> datetime | None:
+    """Take the right to debit the buyer, for a call that takes `call_s` at most; returns since when
+    it is held. None: the order is not as it was read or not to be paid by this attempt, or another
+    call may still be on its way.
+
+    Raises asyncpg.UniqueViolationError where another attempt of the order may be being debited.
+    """
+    claimed_at: datetime | None = await conn.fetchval(
+        _CLAIM_CAPTURE, attempt, order.id, order.version, call_s
+    )
+    return claimed_at
+
+
+async def drop_capture(
+    conn: Connection, order: Order, attempt: Attempt, *, after_s: float, refused: bool
+) -> bool:
+    """Give the right to debit back, `after_s` after it was taken; `refused`: the next call is
+    another one to the channel.
+    """
+    return bool(
+        await conn.fetchval(
+            _DROP_CAPTURE,
+            attempt.id,
+            order.id,
+            order.version,
+            attempt.capture_claimed_at,
+            after_s,
+            int(refused),
+        )
     )
 
 

@@ -22,7 +22,8 @@ _COLUMNS: Final = """
         a.payer, a.state, a.superseded, a.amount, a.currency, a.received_amount,
         a.received_currency, a.payment_ref, a.parameters, a.next_action, a.next_action_until,
         a.pay_by, a.live_until, a.calling_until, a.ask_at, a.asks, a.needs_attention, a.created_at,
-        a.updated_at, r.state, coalesce(r.check_at IS NULL AND r.state <> 'done', false)
+        a.updated_at, r.state, coalesce(r.check_at IS NULL AND r.state <> 'done', false),
+        a.channel_ref, a.capture_claimed_at, a.captures
     FROM orders o LEFT JOIN attempts a ON a.order_id = o.id
         LEFT JOIN LATERAL (
             SELECT state, check_at FROM refunds

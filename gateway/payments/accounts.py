@@ -20,18 +20,20 @@ from gateway.channels.unionpay import unionpay
 from gateway.channels.wechat import wechat_pay
 from gateway.db import accounts
 from gateway.db.accounts import AccountRow
+from gateway.db.attempts import Asking
 from gateway.errors import ChannelNotConfigured, ConfigurationError
-from gateway.model import Terminal
+from gateway.model import Attempt, Terminal
 from gateway.money import Money
 from gateway.secrets import Cipher
 from gateway.telemetry import log
 
 _FRESH_S: Final = 5.0
 Maker = Callable[[str, Mapping[str, str], Mapping[str, str], aiohttp.ClientSession], Channel]
-MAKERS: Final[dict[str, Maker]] = {
-    "wechat": wechat_pay,
-    "alipay": alipay,
-    "unionpay": unionpay,
+# What an account of a kind serves: one channel, or several under one contract.
+MAKERS: Final[dict[str, tuple[Maker, ...]]] = {
+    "wechat": (wechat_pay,),
+    "alipay": (alipay,),
+    "unionpay": (unionpay,),
 }
 # Settings that every kind has; the adapter sees only the others.
 _LADDER: Final = "ask_ladder"
@@ -40,7 +42,7 @@ _STEADY_FOR_S: Final = 1800  # asked every so many seconds for so long, then slo
 
 
 class Account(Struct, frozen=True):
-    """One account of a merchant, ready to be called."""
+    """One channel of a merchant's account, ready to be called."""
 
     id: str
     merchant: str
@@ -83,9 +85,9 @@ class Accounts:
         self._pool = pool
         self._cipher = cipher
         self._http = http
-        self._built: dict[str, tuple[AccountRow, Account]] = {}
+        self._built: dict[str, tuple[AccountRow, tuple[Account, ...]]] = {}
         self._of_merchant: dict[str, tuple[float, tuple[Account, ...]]] = {}
-        self._by_id: dict[str, tuple[float, Account]] = {}
+        self._by_id: dict[str, tuple[float, tuple[Account, ...]]] = {}
 
     async def of_merchant(self, merchant: str) -> tuple[Account, ...]:
         """Return a merchant's usable accounts, the preferred first."""
@@ -95,7 +97,7 @@ class Accounts:
             return kept[1]
         async with self._pool.acquire() as conn:
             rows = await accounts.of_merchant(conn, merchant)
-        usable = tuple(account for row in rows if (account := self._usable(row)) is not None)
+        usable = tuple(account for row in rows for account in self._usable(row))
         self._of_merchant[merchant] = (now + _FRESH_S, usable)
         return usable
 
@@ -133,49 +135,66 @@ class Accounts:
         targets = (target for account in known for target in account.adapter.traits.form_targets)
         return tuple(dict.fromkeys(targets))
 
-    async def by_id(self, account_id: str) -> Account | None:
-        """Return an account by its id, enabled or not: what was begun on it must be ended on it."""
+    async def by_id(self, account_id: str, channel: str | None = None) -> Account | None:
+        """Return an account by its id, enabled or not: what was begun on it must be ended on it.
+
+        `channel` None: whichever of its channels comes first; any of them reads its callbacks.
+        """
         now = time.monotonic()
         kept = self._by_id.get(account_id)
         if kept is not None and now < kept[0]:
-            return kept[1]
+            return _of_channel(kept[1], channel)
         async with self._pool.acquire() as conn:
             row = await accounts.read(conn, account_id)
-        account = self._usable(row) if row is not None else None
-        if account is not None:
-            self._by_id[account_id] = (now + _FRESH_S, account)
-        return account
+        usable = self._usable(row) if row is not None else ()
+        if usable:
+            self._by_id[account_id] = (now + _FRESH_S, usable)
+        return _of_channel(usable, channel)
 
-    def _usable(self, row: AccountRow) -> Account | None:
-        """Build the account; one that is set up wrongly is left out, loudly, and harms no other."""
+    async def of_attempt(self, attempt: Attempt | Asking) -> Account | None:
+        """Return the account that an attempt was begun on."""
+        return await self.by_id(attempt.account, attempt.channel)
+
+    def _usable(self, row: AccountRow) -> tuple[Account, ...]:
+        """Build the account, once for each of its channels; one that is set up wrongly is left
+        out, loudly, and harms no other.
+        """
         kept = self._built.get(row.id)
         if kept is not None and kept[0] == row:
             return kept[1]
         try:
-            account = self._build(row)
+            built = self._build(row)
         except ConfigurationError as error:
             log.error("channel_account_unusable", account=row.id, error=str(error))
-            return None
-        self._built[row.id] = (row, account)
-        return account
+            return ()
+        self._built[row.id] = (row, built)
+        return built
 
-    def _build(self, row: AccountRow) -> Account:
+    def _build(self, row: AccountRow) -> tuple[Account, ...]:
         if row.kind not in MAKERS:
             raise ConfigurationError(f"kind: there is no {row.kind!r} in this release")
         try:
             settings = msgspec.json.decode(row.settings, type=dict[str, str])
         except msgspec.ValidationError as error:
             raise ConfigurationError(f"settings: {error}") from error
-        adapter = MAKERS[row.kind](
-            row.id, settings, self._cipher.decrypt_settings(row.secrets), self._http
+        secrets = self._cipher.decrypt_settings(row.secrets)
+        ladder = read_ladder(settings)
+        adapters = [make(row.id, settings, secrets, self._http) for make in MAKERS[row.kind]]
+        return tuple(
+            Account(
+                row.id,
+                row.merchant,
+                adapter,
+                frozenset(row.terminals),
+                ladder or adapter.traits.ask_ladder_s,
+            )
+            for adapter in adapters
         )
-        return Account(
-            row.id,
-            row.merchant,
-            adapter,
-            frozenset(row.terminals),
-            read_ladder(settings) or adapter.traits.ask_ladder_s,
-        )
+
+
+def _of_channel(accounts: tuple[Account, ...], channel: str | None) -> Account | None:
+    wanted = (each for each in accounts if channel in (None, each.adapter.traits.channel))
+    return next(wanted, None)
 
 
 def read_ladder(settings: Mapping[str, str]) -> tuple[int, ...] | None:

@@ -47,7 +47,7 @@ from gateway.model import (
     Source,
 )
 from gateway.objects import attempt_object, encode
-from gateway.payments.calling import call
+from gateway.payments.calling import call, query
 from gateway.payments.closing import close_or_supersede
 from gateway.payments.desk import Desk
 from gateway.payments.planning import CALL_LEASE, Step, Taker, Wish, new_attempt, plan
@@ -292,7 +292,7 @@ class Application:
     async def _query_spent(self, attempt: Attempt, taker: Taker) -> None:
         account = taker.account
         try:
-            report = await call(account, "query", account.adapter.query(attempt.number))
+            report = await query(account, attempt)
         except ChannelUnavailable as error:
             raise ChannelDown from error
         settled = await self._desk.settle(report)
@@ -331,6 +331,7 @@ class Application:
                     next_action=next_action,
                     usable_until=created.usable_until,
                     ask_in_s=ask_in_s,
+                    channel_ref=created.channel_ref,
                 )
             if accepted is not None:
                 return self._accepted(

@@ -16,7 +16,8 @@ from gateway.errors import ChannelUnavailable
 from gateway.ids import AttemptId
 from gateway.model import Attempt
 from gateway.payments.accounts import Account
-from gateway.payments.calling import call
+from gateway.payments.calling import query
+from gateway.payments.capturing import go_on
 from gateway.payments.closing import end_at_channel
 from gateway.payments.desk import Desk
 from gateway.telemetry import ASKS, log
@@ -58,19 +59,19 @@ async def ask_once(desk: Desk, attempt_id: AttemptId) -> None:
     if reading is None:
         return
     attempt = reading[0].attempt(attempt_id)
-    account = await desk.accounts.by_id(attempt.account)
+    account = await desk.accounts.of_attempt(attempt)
     if account is not None and attempt.state.live:
-        await _query(desk, account, attempt.number)
+        await _query(desk, account, attempt)
 
 
 async def _ask_claimed(desk: Desk, asking: Asking) -> None:
     """Query, close what the buyer is no longer offered, and say when to ask next."""
     began = time.monotonic()
-    account = await desk.accounts.by_id(asking.account)
+    account = await desk.accounts.of_attempt(asking)
     if account is None:
         log.error("attempt_without_usable_account", attempt=asking.id, account=asking.account)
         return  # the lease ends by itself, and it is asked again
-    attempt = await _query(desk, account, asking.number)
+    attempt = await _query(desk, account, asking)
     if attempt is not None and attempt.state.live and attempt.superseded:
         attempt = await _close_unoffered(desk, attempt)
     # By the database's clock, which is the one that `ask_at` and `live_until` were written by.
@@ -89,17 +90,17 @@ async def _close_unoffered(desk: Desk, seen: Attempt) -> Attempt:
     return settled.attempt if settled else attempt
 
 
-async def _query(desk: Desk, account: Account, number: str) -> Attempt | None:
-    """Query and settle; None: nothing is known."""
+async def _query(desk: Desk, account: Account, asked: Attempt | Asking) -> Attempt | None:
+    """Query, settle, and go on with what the buyer approved; None: nothing is known."""
     channel = account.adapter.traits.channel
     try:
-        report = await call(account, "query", account.adapter.query(number))
+        report = await query(account, asked)
     except ChannelUnavailable as error:
         ASKS.labels(channel=channel, result="unavailable").inc()
         log.info("channel_did_not_answer", account=account.id, error=str(error))
         return None
     ASKS.labels(channel=channel, result=report.outcome.value).inc()
-    return (await desk.settle(report)).attempt
+    return (await go_on(desk, await desk.settle(report), report)).attempt
 
 
 async def _schedule(

@@ -9,13 +9,21 @@ import time
 from collections.abc import Awaitable
 from typing import Final, TypeVar
 
+from gateway.db.attempts import Asking
 from gateway.errors import ChannelRefused, ChannelUnavailable
+from gateway.model import Attempt, ChannelReport
 from gateway.payments.accounts import Account
 from gateway.telemetry import CHANNEL_CALL_SECONDS, span
 
 DEADLINE_S: Final = 5.0
 
 Answer = TypeVar("Answer")
+
+
+async def query(account: Account, attempt: Attempt | Asking) -> ChannelReport:
+    """Ask the channel about an attempt. Raises ChannelUnavailable."""
+    asked = account.adapter.query(attempt.number, attempt.channel_ref)
+    return await call(account, "query", asked)
 
 
 async def call(account: Account, verb: str, answer: Awaitable[Answer]) -> Answer:

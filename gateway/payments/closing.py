@@ -23,7 +23,7 @@ from gateway.errors import (
 from gateway.ids import OrderId
 from gateway.model import Attempt, ChannelReport, Order, OrderState, Outcome, Source
 from gateway.payments import announcing
-from gateway.payments.calling import call
+from gateway.payments.calling import call, query
 from gateway.payments.desk import Desk
 from gateway.payments.settle import Settled
 from gateway.together import Crew, together
@@ -44,33 +44,38 @@ async def end_at_channel(desk: Desk, attempt: Attempt) -> tuple[Ending, Settled 
     """Close an attempt at its channel and settle what the channel says; changes nothing by
     itself.
     """
-    account = await desk.accounts.by_id(attempt.account)
+    account = await desk.accounts.of_attempt(attempt)
     if account is None:
         return Ending.UNKNOWN, None
     try:
-        closed = await call(account, "close", account.adapter.close(attempt.number))
+        closing = account.adapter.close(attempt.number, attempt.channel_ref)
+        closed = await call(account, "close", closing)
     except ChannelUnavailable:
         closed = CloseResult.UNKNOWN
     if closed is CloseResult.CLOSED:
         report = ChannelReport(account.id, attempt.number, Outcome.CLOSED, Source.CLOSE)
     else:
         try:
-            report = await call(account, "query", account.adapter.query(attempt.number))
+            report = await query(account, attempt)
         except ChannelUnavailable:
             return Ending.UNKNOWN, None
     settled = await desk.settle(report)
     if not settled.attempt.state.live:
         return Ending.ENDED, settled
-    on_its_way = report.outcome in (Outcome.PROCESSING, Outcome.APPROVED)
+    captured = settled.attempt.capture_claimed_at is not None
+    on_its_way = captured or report.outcome in (Outcome.PROCESSING, Outcome.APPROVED)
     return (Ending.UNKNOWN if on_its_way else Ending.STILL_LIVE), settled
 
 
 async def close_or_supersede(desk: Desk, order: Order, attempt: Attempt) -> None:
-    """Make way for another attempt: what the channel does not close is offered no longer."""
+    """Make way for another attempt: what the channel does not close is offered no longer.
+
+    One that we began to debit meanwhile is left as it is: the order is about to be paid.
+    """
     _, settled = await end_at_channel(desk, attempt)
     now_order = settled.order if settled else order
     now_attempt = settled.attempt if settled else attempt
-    if now_attempt.offered:
+    if now_attempt.offered and now_attempt.capture_claimed_at == attempt.capture_claimed_at:
         async with desk.pool.acquire() as conn:
             await moves.supersede(conn, now_order, now_attempt)
 
@@ -142,17 +147,18 @@ async def _any_unknown(desk: Desk, order: Order, now: datetime) -> bool:
 
 
 async def _close_here(desk: Desk, asked: Order, reason: str) -> Order | None:
-    """Close the order as it is now; None: it was paid, or an attempt was made, since it was
-    asked.
+    """Close the order as it is now; None: it was paid, or an attempt was made or began to be
+    captured, since it was asked.
     """
-    known = {attempt.id for attempt in asked.attempts}
+    known = {(attempt.id, attempt.capture_claimed_at) for attempt in asked.attempts}
     async with desk.pool.acquire() as conn:
         reading = await orders.read(conn, asked.id)
     assert reading is not None
     order, now = reading
     if order.state is not OrderState.OPEN:
         return order if order.state is OrderState.CLOSED else None
-    if any(attempt.state.live and attempt.id not in known for attempt in order.attempts):
+    live = (attempt for attempt in order.attempts if attempt.state.live)
+    if any((attempt.id, attempt.capture_claimed_at) not in known for attempt in live):
         return None
     # As before money is written: no cached answer outlives the order.
     await desk.claims.hush(order.id, order.version)

@@ -14,6 +14,8 @@ from gateway.payments.accounts import Account
 
 # A little more than the deadline of the call that it covers.
 CALL_LEASE: Final = timedelta(seconds=6)
+# While a capture is on its way, the order is about to be paid; after that long, others may go on.
+_CAPTURE_WAIT: Final = timedelta(seconds=30)
 
 
 class Wish(Struct, frozen=True):
@@ -66,10 +68,11 @@ def plan(
     closed at its channel before a new one is opened. `spent` are those whose number the channel
     refuses to repeat.
     """
+    busy = _in_call(order, now)
+    if busy is not None:
+        return Step.WAIT, busy
     offered = order.offered
     if offered is not None:
-        if offered.calling_until is not None and now < offered.calling_until:
-            return Step.WAIT, offered
         if not taker.made(offered):
             return Step.CLOSE_OLD, offered
         usable = offered.next_action_until is not None and now < offered.next_action_until
@@ -80,6 +83,17 @@ def plan(
         again = attempt.state.live and taker.made(attempt) and attempt.id not in spent
         if again and taker.may_repeat(attempt, now):
             return Step.OFFER_AGAIN, attempt
+    return None
+
+
+def _in_call(order: Order, now: datetime) -> Attempt | None:
+    """The attempt whose channel is being called: to create it, or to debit it."""
+    for attempt in order.attempts:
+        until, claimed_at = attempt.calling_until, attempt.capture_claimed_at
+        if attempt.offered and until is not None and now < until:
+            return attempt
+        if attempt.state.live and claimed_at is not None and now < claimed_at + _CAPTURE_WAIT:
+            return attempt
     return None
 
 

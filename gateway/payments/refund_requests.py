@@ -24,7 +24,7 @@ from gateway.errors import (
     ServiceUnavailable,
 )
 from gateway.ids import OperatorId, OrderId, RefundId, new_refund_id
-from gateway.model import NewRefund, Order, Refund, RefundReason, RefundState
+from gateway.model import Attempt, NewRefund, Order, Refund, RefundReason, RefundState
 from gateway.payments.desk import Desk
 from gateway.payments.refund_rules import (
     RETRIES,
@@ -60,7 +60,7 @@ async def open_refund(
             return same, False
         order, now = reading
         refund = _new_refund(order, known, new, now)
-        if not await _can_refund(desk, refund):
+        if not await _can_refund(desk, order.attempt(refund.attempt)):
             raise RefundNotSupported("The channel cannot refund; return the money by hand.")
         if await _insert(desk, order, refund):
             desk.errands.run(refund_now(desk, refund.id))
@@ -82,7 +82,7 @@ async def approve(desk: Desk, refund_id: RefundId, operator: OperatorId, note: s
             raise RefundConflict(f"The refund is {refund.state}; only what is held is approved.")
         if refund.asked_by == operator:
             raise Forbidden("You asked that it be sent; another operator has to approve.")
-        if not await _can_refund(desk, refund):
+        if not await _can_refund(desk, was.attempt):
             raise RefundNotSupported("The channel cannot refund; return the money by hand.")
         if refund.asked_by is None:
             async with desk.pool.acquire() as conn:
@@ -167,7 +167,7 @@ async def _must_have_failed(desk: Desk, was: Standing) -> None:
     Raises ChannelDown where the channel does not answer, and RefundConflict where it answers that
     the refund was taken after all.
     """
-    account = await desk.accounts.by_id(was.refund.account)
+    account = await desk.accounts.of_attempt(was.attempt)
     try:
         if account is None:
             raise ChannelUnavailable(f"account {was.refund.account} cannot be used")
@@ -207,8 +207,8 @@ async def _write(desk: Desk, was: Standing, after: Refund, operator: OperatorId)
     return order is not None
 
 
-async def _can_refund(desk: Desk, refund: Refund) -> bool:
-    account = await desk.accounts.by_id(refund.account)
+async def _can_refund(desk: Desk, attempt: Attempt) -> bool:
+    account = await desk.accounts.of_attempt(attempt)
     if account is None:
         raise ServiceUnavailable("The channel account of this refund is set up wrongly.")
     return account.adapter.traits.refunds

@@ -60,6 +60,11 @@ class Standing(Struct, frozen=True):
     refunds: Sequence[Refund]
     now: datetime
 
+    @property
+    def attempt(self) -> Attempt:
+        """The attempt whose money goes back."""
+        return self.order.attempt(self.refund.attempt)
+
 
 class SettledRefund(Struct, frozen=True):
     """How the order and the refund stand after a report; `moved`: this report changed something."""

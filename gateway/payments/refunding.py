@@ -29,7 +29,7 @@ from gateway.model import (
 )
 from gateway.money import Money
 from gateway.payments.accounts import Account
-from gateway.payments.calling import call
+from gateway.payments.calling import call, query
 from gateway.payments.desk import Desk
 from gateway.payments.refund_rules import (
     RETRIES,
@@ -74,7 +74,7 @@ async def _carry_on(desk: Desk, refund_id: RefundId) -> None:
         async with desk.pool.acquire() as conn:
             was = await read(conn, refund_id)
         assert was is not None
-        account = await desk.accounts.by_id(was.refund.account)
+        account = await desk.accounts.of_attempt(was.attempt)
         if account is None:
             log.error("refund_without_usable_account", refund=refund_id, account=was.refund.account)
             return  # the lease ends by itself, and it is looked at again
@@ -105,7 +105,7 @@ async def _release(desk: Desk, account: Account, was: Standing) -> bool:
         return await _hold(desk, was, "the channel cannot refund: return the money by hand")
     if merchant.surplus_refunds == "held":
         return await _hold(desk, was, "the merchant wants a person to look")
-    surplus = was.order.attempt(was.refund.attempt)
+    surplus = was.attempt
     try:
         said = await _query(desk, surplus)
         winner_said = None
@@ -122,10 +122,10 @@ async def _release(desk: Desk, account: Account, was: Standing) -> bool:
 
 async def _query(desk: Desk, attempt: Attempt) -> ChannelReport:
     """Ask the channel about a payment; what it says is settled too, as everything that it says."""
-    account = await desk.accounts.by_id(attempt.account)
+    account = await desk.accounts.of_attempt(attempt)
     if account is None:
         raise ChannelUnavailable(f"account {attempt.account} cannot be used")
-    report = await call(account, "query", account.adapter.query(attempt.number))
+    report = await query(account, attempt)
     await desk.settle(report)
     return report
 
@@ -227,7 +227,7 @@ async def _repeat(desk: Desk, account: Account, was: Standing) -> RefundReport |
 
 async def query_refund(account: Account, was: Standing) -> RefundReport | None:
     """Ask the channel about a refund by its number now. Raises ChannelUnavailable."""
-    refund, attempt = was.refund, was.order.attempt(was.refund.attempt)
+    refund, attempt = was.refund, was.attempt
     asked = account.adapter.query_refund(
         refund.number, attempt.number, attempt.payment_ref or "", refund.sent_at
     )
@@ -236,7 +236,7 @@ async def query_refund(account: Account, was: Standing) -> RefundReport | None:
 
 async def _call_refund(desk: Desk, account: Account, was: Standing) -> RefundReport:
     """Call the channel; the same refund says the same, however often."""
-    refund, attempt = was.refund, was.order.attempt(was.refund.attempt)
+    refund, attempt = was.refund, was.attempt
     assert refund.sent_at is not None
     assert attempt.payment_ref is not None
     assert attempt.received_amount is not None

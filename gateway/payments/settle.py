@@ -73,10 +73,11 @@ def decide(order: Order, attempt: Attempt, report: ChannelReport, now: datetime)
 
     Money always wins: PAID is recorded whatever state the attempt is in. No state is reached by
     running out of patience: an attempt ends on the channel's explicit word, or when a query after
-    `live_until` says unpaid or not found.
+    `live_until` says unpaid or not found. While a capture of ours may still debit it, it does not
+    end without money at all.
     """
     unchanged = Verdict(attempt.state, order.state)
-    live = attempt.state.live
+    live = attempt.state.live and attempt.capture_claimed_at is None
     match report.outcome:
         case Outcome.PAID:
             return _decide_paid(order, attempt, report)
@@ -227,6 +228,7 @@ def _moved(attempt: Attempt, report: ChannelReport, verdict: Verdict, now: datet
             payment_ref=report.payment_ref,
             received_amount=report.money.amount,
             received_currency=report.money.currency,
+            channel_ref=report.channel_ref or attempt.channel_ref,
             ask_at=None,
             calling_until=None,
             needs_attention=False,
@@ -252,6 +254,9 @@ def _sibling(attempt: Attempt, report: ChannelReport, now: datetime) -> Attempt:
         payment_ref=report.payment_ref,
         received_amount=report.money.amount,
         received_currency=report.money.currency,
+        channel_ref=report.channel_ref or attempt.channel_ref,
+        capture_claimed_at=None,
+        captures=0,
         next_action=None,
         next_action_until=None,
         created_at=now,

@@ -28,11 +28,11 @@ class Around:
     async def create(self, request: CreateRequest) -> Created:
         return await self.adapter.create(request)
 
-    async def query(self, number: str) -> ChannelReport:
-        return await self.adapter.query(number)
+    async def query(self, number: str, channel_ref: str = "") -> ChannelReport:
+        return await self.adapter.query(number, channel_ref)
 
-    async def close(self, number: str) -> CloseResult:
-        return await self.adapter.close(number)
+    async def close(self, number: str, channel_ref: str = "") -> CloseResult:
+        return await self.adapter.close(number, channel_ref)
 
     async def refund(self, request: RefundRequest) -> RefundReport:
         return await self.adapter.refund(request)

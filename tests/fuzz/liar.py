@@ -64,14 +64,14 @@ class Liar(Around):
     async def create(self, request: CreateRequest) -> Created:
         return await self._sent("create", lambda: self.adapter.create(request))
 
-    async def query(self, number: str) -> ChannelReport:
-        report = await self.adapter.query(number)
+    async def query(self, number: str, channel_ref: str = "") -> ChannelReport:
+        report = await self.adapter.query(number, channel_ref)
         if not self._temper.lies:
             return report
         return ChannelReport(self._account, number, self._temper.lies.pop(0), Source.POLL)
 
-    async def close(self, number: str) -> CloseResult:
-        return await self._sent("close", lambda: self.adapter.close(number))
+    async def close(self, number: str, channel_ref: str = "") -> CloseResult:
+        return await self._sent("close", lambda: self.adapter.close(number, channel_ref))
 
     async def refund(self, request: RefundRequest) -> RefundReport:
         return await self._sent("refund", lambda: self.adapter.refund(request))

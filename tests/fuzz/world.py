@@ -223,8 +223,8 @@ async def opened_world(
     postbox = Postbox()
     tempers = {channel: Temper() for channel in CHANNELS}
     for channel, temper in tempers.items():
-        honest = accounts.MAKERS[channel]
-        monkeypatch.setitem(accounts.MAKERS, channel, with_temper(honest, temper))
+        (honest,) = accounts.MAKERS[channel]
+        monkeypatch.setitem(accounts.MAKERS, channel, (with_temper(honest, temper),))
     # Nothing goes on meanwhile, so nobody has to wait for it.
     monkeypatch.setattr(webhooks, "_SYNC_PAUSE_S", 0.0)
     monkeypatch.setattr(applying, "_WAIT_FOR_RIVAL_S", 0.5)

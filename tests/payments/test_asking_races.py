@@ -57,10 +57,10 @@ async def test_a_loser_is_due_at_once_though_an_ask_about_it_was_under_way(
         monkeypatch.setattr(attempts, "_ASK_NEXT", unguarded)
     query = asking._query
 
-    async def query_slowly(desk: Desk, account: Account, number: str) -> Attempt | None:
+    async def query_slowly(desk: Desk, account: Account, asked: Attempt | Asking) -> Attempt | None:
         """The other attempt is paid between the channel's answer and our note of it."""
-        answered = await query(desk, account, number)
-        assert number == second
+        answered = await query(desk, account, asked)
+        assert asked.number == second
         await rig.desk.settle(paid(first))
         return answered
 
@@ -88,9 +88,9 @@ async def test_what_was_offered_again_while_it_was_queried_is_not_closed(
     await rig.apply(order, H5)
     query = asking._query
 
-    async def query_slowly(desk: Desk, account: Account, number: str) -> Attempt | None:
+    async def query_slowly(desk: Desk, account: Account, asked: Attempt | Asking) -> Attempt | None:
         """The buyer comes back to the first between the channel's answer and our close of it."""
-        answered = await query(desk, account, number)
+        answered = await query(desk, account, asked)
         again = await rig.apply(order)
         assert again.attempt == first.attempt
         await rig.faults(close="default")

@@ -120,13 +120,15 @@ async def test_concurrent_parts_are_never_more_than_was_captured(
     readers = 0
     by_id = Accounts.by_id
 
-    async def meeting(self: Accounts, account_id: str) -> Account | None:
+    async def meeting(
+        self: Accounts, account_id: str, channel: str | None = None
+    ) -> Account | None:
         """Called by each, between reading and writing."""
         nonlocal readers
         readers += 1
         if readers <= 6:
             await all_have_read.wait()
-        return await by_id(self, account_id)
+        return await by_id(self, account_id, channel)
 
     monkeypatch.setattr(Accounts, "by_id", meeting)
     clicks = (refund(rig, order, 30) for _ in range(6))

@@ -171,11 +171,11 @@ class Ledger:
             raise ChannelUnavailable("the request was lost")
         return loses
 
-    async def query(self, number: str) -> ChannelReport:
+    async def query(self, number: str, channel_ref: str = "") -> ChannelReport:
         await step("channel query")
         return self.report(number, Source.POLL)
 
-    async def close(self, number: str) -> CloseResult:
+    async def close(self, number: str, channel_ref: str = "") -> CloseResult:
         await step("channel close")
         entry = self.entries.get(number)
         if entry is None:

@@ -263,7 +263,7 @@ async def staged(
         allow_private_webhooks=True,
     )
     ledger = Ledger()
-    monkeypatch.setitem(accounts.MAKERS, CHANNEL, make(ledger))
+    monkeypatch.setitem(accounts.MAKERS, CHANNEL, (make(ledger),))
     take_the_clock(monkeypatch)
     cipher = Cipher(settings.secret_keys)
     async with pool_for(settings) as pool, Redis.from_url(redis_url) as redis:

@@ -132,6 +132,9 @@ CREATE TABLE attempts (
     pay_by timestamptz NOT NULL,
     live_until timestamptz NOT NULL,
     calling_until timestamptz, -- who may call create is leased until then
+    channel_ref text NOT NULL DEFAULT '', -- the channel's own id of it, from its answer to create
+    capture_claimed_at timestamptz, -- since when a capture of ours may debit it; null: none can
+    captures integer NOT NULL DEFAULT 0, -- captures that the channel refused; the next one's id follows
     ask_at timestamptz, -- when the channel is asked next; null: never again
     asks integer NOT NULL DEFAULT 0,
     needs_attention boolean NOT NULL DEFAULT false,
@@ -156,6 +159,9 @@ CREATE UNIQUE INDEX one_captured_per_order ON attempts (order_id) WHERE state = 
 -- A buyer is offered one attempt at a time.
 CREATE UNIQUE INDEX one_offered_per_order ON attempts (order_id)
 WHERE state IN ('created', 'paying') AND NOT superseded;
+-- Where we decide when a buyer is debited, one attempt at a time can be.
+CREATE UNIQUE INDEX one_capture_claim_per_order ON attempts (order_id)
+WHERE capture_claimed_at IS NOT NULL AND state IN ('created', 'paying');
 -- One payment at a channel is one row here, whoever reports it and how often.
 CREATE UNIQUE INDEX one_row_per_payment ON attempts (account, payment_ref) WHERE payment_ref IS NOT NULL;
 CREATE UNIQUE INDEX one_attempt_per_number ON attempts (account, number) WHERE sibling_of IS NULL;
