@@ -48,6 +48,25 @@ class Traits(Struct, frozen=True):
     bills: bool = False  # it lists what it did in a day: it is `Billing`
 
 
+class PostalAddress(Struct, frozen=True):
+    """Where a buyer lives; `country` is ISO 3166-1 alpha-2."""
+
+    line1: str
+    city: str
+    state: str
+    postal_code: str
+    country: str
+
+
+class BuyerDetails(Struct, frozen=True):
+    """Who pays, where the channel has to put it on a slip: personal data, never logged."""
+
+    name: str
+    email: str
+    tax_id: str
+    address: PostalAddress | None = None
+
+
 class CreateRequest(Struct, frozen=True):
     """Everything that `create` says to the channel. It is stored, so that a repeat says the
     same.
@@ -63,6 +82,7 @@ class CreateRequest(Struct, frozen=True):
     payer: str = ""  # openid, where the product needs one
     client_ip: str = ""
     user_agent: str = ""
+    buyer: BuyerDetails | None = None  # where the product needs it
 
 
 class QrAction(Struct, frozen=True, tag_field="type", tag="qr"):

@@ -175,7 +175,7 @@ async def test_other_money_under_a_number_is_written_as_an_attempt_of_its_own(
     order = await books.put_order("1", "1 paying wx", "2 created wx superseded")
     first, _ = await books.settle(paid("1"), a_callback("n-1"))
     before = await books.rows()
-    other = replace(paid("1", "ref-2"), money=Money(70, "USD"))
+    other = replace(paid("1", "ref-2"), money=Money(70, "USD"), channel_ref="pi-2")
     settled, move = await books.settle(other, a_callback("n-2"))
     after = await books.rows()
     changed = changes(before, after)
@@ -202,6 +202,9 @@ async def test_other_money_under_a_number_is_written_as_an_attempt_of_its_own(
         "received_amount": 70,
         "received_currency": "USD",
         "payment_ref": "ref-2",
+        "channel_ref": "pi-2",
+        "capture_claimed_at": None,
+        "captures": 0,
         "next_action": None,
         "next_action_until": None,
         "calling_until": None,
