@@ -22,6 +22,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
 from gateway.channels import signing
+from gateway.channels.account_settings import Setting, base_url, faults_in, texts_of
 from gateway.channels.alipay_certificates import Trust, read_roots, sn_of, sn_of_roots
 from gateway.channels.alipay_connection import Credentials
 from gateway.channels.chains import common_name_of
@@ -34,41 +35,71 @@ BASE_URL: Final = "https://openapi.alipay.com"
 
 _PATH: Final = "/gateway.do"
 
-# What each text must look like, and what to do when it does not. Values are never quoted.
-_SHAPES: Final = {
-    "app_id": (r"[0-9]{8,32}", "give the app id, digits only"),
-    "app_key": (r"[\s\S]+", "give the app's private key"),
-    "seller_id": (r"[0-9]{16}|", "give the merchant's user id, 16 digits, or leave it out"),
-    "base_url": (
-        r"https?://[^\s/?#@]+(/[^\s?#]*)?",
-        "give the gateway's URL without user, query or fragment",
-    ),
-}
 _CERTIFICATES: Final = ("app_certificate", "alipay_certificate", "root_certificate")
-_DEFAULTS: Final = {
-    "base_url": BASE_URL,
-    "seller_id": "",
-    "alipay_public_key": "",
-    **dict.fromkeys(_CERTIFICATES, ""),
-}
 _RSA_OID: Final = bytes.fromhex("2a864886f70d010101")  # it is in a PKCS#8 key, not in a PKCS#1 one
 
 
-def read_credentials(settings: Mapping[str, str], secrets: Mapping[str, str]) -> Credentials:
-    """Return what the texts say, or raise ConfigurationError with every field that is wrong.
+def _read_app_key(field: str, text: str) -> RSAPrivateKey:
+    return signing.read_private_key(field, _as_pem(text, private=True))
 
-    A field may be in either mapping: which are kept secret is the caller's to decide.
-    """
-    given = {name: text.strip() for name, text in {**_DEFAULTS, **settings, **secrets}.items()}
-    faults = [
-        f"{field}: {advice}"
-        for field, (shape, advice) in _SHAPES.items()
-        if not re.fullmatch(shape, given.get(field, ""))
-    ]
+
+def _read_alipay_key(field: str, text: str) -> RSAPublicKey:
+    return signing.read_public_key(field, _as_pem(text, private=False))
+
+
+def _as_pem(text: str, *, private: bool) -> str:
+    """Return a key as PEM: Alipay's tools hand keys out as bare base64."""
+    if text.startswith("-----"):
+        return text
+    label = "PUBLIC KEY"
+    if private:
+        label = "PRIVATE KEY" if _is_pkcs8(text) else "RSA PRIVATE KEY"
+    lines = re.findall(r".{1,64}", re.sub(r"\s", "", text))
+    return "\n".join((f"-----BEGIN {label}-----", *lines, f"-----END {label}-----"))
+
+
+def _is_pkcs8(text: str) -> bool:
+    try:
+        return _RSA_OID in b64decode(text)[:40]
+    except ValueError:
+        return False
+
+
+SETTINGS: Final = (
+    Setting("app_id", "give the app id, digits only", r"[0-9]{8,32}"),
+    Setting("app_key", "give the app's private key", secret=True, read=_read_app_key),
+    Setting("alipay_public_key", "give Alipay's key", default="", read=_read_alipay_key),
+    Setting(
+        "app_certificate",
+        "give the text of appCertPublicKey_*.crt",
+        default="",
+        read=signing.read_certificates,
+    ),
+    Setting(
+        "alipay_certificate",
+        "give the text of alipayCertPublicKey_RSA2.crt",
+        default="",
+        read=signing.read_certificates,
+    ),
+    Setting("root_certificate", "give the text of alipayRootCert.crt", default="", read=read_roots),
+    Setting(
+        "seller_id",
+        "give the merchant's user id, 16 digits, or leave it out",
+        r"[0-9]{16}",
+        default="",
+    ),
+    base_url(BASE_URL),
+)
+
+
+def read_credentials(settings: Mapping[str, str], secrets: Mapping[str, str]) -> Credentials:
+    """Return what the texts say, or raise ConfigurationError with every field that is wrong."""
+    given = texts_of(SETTINGS, settings, secrets)
+    faults = faults_in(SETTINGS, given)
     faults += _faults_of_mode(given)
     if faults:
         raise ConfigurationError("\n".join(faults))
-    app_key = signing.read_private_key("app_key", _as_pem(given["app_key"], private=True))
+    app_key = _read_app_key("app_key", given["app_key"])
     fixed_keys, trust = _by_public_key(given, app_key) or _by_certificates(given, app_key)
     return Credentials(
         app_id=given["app_id"],
@@ -84,7 +115,7 @@ def _by_public_key(given: Mapping[str, str], app_key: RSAPrivateKey) -> Believed
     field = "alipay_public_key"
     if not given[field]:
         return None
-    key = signing.read_public_key(field, _as_pem(given[field], private=False))
+    key = _read_alipay_key(field, given[field])
     if key == app_key.public_key():
         raise ConfigurationError(
             f"{field}: is the app's own; give the one that Alipay's site shows as Alipay's"
@@ -118,21 +149,3 @@ def _faults_of_mode(given: Mapping[str, str]) -> list[str]:
     if len(missing) == len(_CERTIFICATES):
         return ["alipay_public_key: give this, or the three certificates: " + ", ".join(missing)]
     return [f"{field}: give it too; certificate mode needs all three" for field in missing]
-
-
-def _as_pem(text: str, *, private: bool) -> str:
-    """Return a key as PEM: Alipay's tools hand keys out as bare base64."""
-    if text.startswith("-----"):
-        return text
-    label = "PUBLIC KEY"
-    if private:
-        label = "PRIVATE KEY" if _is_pkcs8(text) else "RSA PRIVATE KEY"
-    lines = re.findall(r".{1,64}", re.sub(r"\s", "", text))
-    return "\n".join((f"-----BEGIN {label}-----", *lines, f"-----END {label}-----"))
-
-
-def _is_pkcs8(text: str) -> bool:
-    try:
-        return _RSA_OID in b64decode(text)[:40]
-    except ValueError:
-        return False

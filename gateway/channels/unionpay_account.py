@@ -21,22 +21,33 @@ from cryptography.x509 import Certificate
 from msgspec import Struct
 
 from gateway.channels import signing
+from gateway.channels.account_settings import Setting, base_url, faults_in, texts_of
 from gateway.channels.unionpay_trust import TEST_NAME, UNIONPAYS_NAME, Trust
 from gateway.errors import ConfigurationError
 
 BASE_URL: Final = "https://gateway.95516.com"
 
-# What each text must look like, and what to do when it does not. Values are never quoted.
-_SHAPES: Final = {
-    "mer_id": (r"[0-9A-Za-z]{15}", "give the merchant's number, 15 characters"),
-    "pfx": (r"[0-9A-Za-z+/=\s]+", "give the base64 of the .pfx file, as `base64 FILE` prints it"),
-    "root_cert": (r"[\s\S]+", "give the text of UnionPay's root certificate"),
-    "middle_cert": (r"[\s\S]+", "give the text of UnionPay's middle certificate"),
-    "base_url": (
-        r"https?://[^\s/?#@]+(/[^\s?#]*)?",
-        "give the gateway's URL without user, query or fragment",
+SETTINGS: Final = (
+    Setting("mer_id", "give the merchant's number, 15 characters", r"[0-9A-Za-z]{15}"),
+    Setting(
+        "pfx",
+        "give the base64 of the .pfx file, as `base64 FILE` prints it",
+        r"[0-9A-Za-z+/=\s]+",
+        secret=True,
     ),
-}
+    Setting("pfx_password", "give what opens the .pfx file", default="", secret=True),
+    Setting(
+        "root_cert",
+        "give the text of UnionPay's root certificate",
+        read=signing.read_certificates,
+    ),
+    Setting(
+        "middle_cert",
+        "give the text of UnionPay's middle certificate",
+        read=signing.read_certificates,
+    ),
+    base_url(BASE_URL),
+)
 
 
 class Credentials(Struct, frozen=True):
@@ -55,18 +66,10 @@ class Credentials(Struct, frozen=True):
 def read_credentials(settings: Mapping[str, str], secrets: Mapping[str, str]) -> Credentials:
     """Return what the texts say, or raise ConfigurationError with every field that is wrong.
 
-    A field may be in either mapping: which are kept secret is the caller's to decide. Opening the
-    .pfx takes a tenth of a second, which is paid once for an account in a process.
+    Opening the .pfx takes a tenth of a second, which is paid once for an account in a process.
     """
-    given = {
-        name: text.strip()
-        for name, text in {"base_url": BASE_URL, "pfx_password": "", **settings, **secrets}.items()
-    }
-    faults = [
-        f"{field}: {advice}"
-        for field, (shape, advice) in _SHAPES.items()
-        if not re.fullmatch(shape, given.get(field, ""))
-    ]
+    given = texts_of(SETTINGS, settings, secrets)
+    faults = faults_in(SETTINGS, given)
     if faults:
         raise ConfigurationError("\n".join(faults))
     key, certificate = _read_pfx(given["pfx"], given["pfx_password"])

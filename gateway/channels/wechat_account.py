@@ -13,69 +13,77 @@
 Public key and certificates may be there together, while a merchant moves from one to the other.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Final
 
 from gateway.channels import signing
+from gateway.channels.account_settings import Setting, base_url, faults_in, texts_of
 from gateway.channels.wechat_connection import Credentials
 from gateway.channels.wechat_keys import PlatformKey, platform_keys_of
 from gateway.errors import ConfigurationError
 
 BASE_URL: Final = "https://api.mch.weixin.qq.com"
 
-# What each text must look like, and what to do when it does not. Values are never quoted.
-_SHAPES: Final = {
-    "mchid": (r"[0-9]{6,32}", "give the merchant number, digits only"),
-    "appid": (r"[0-9A-Za-z_]{1,32}", "give the app id, like wx and 16 characters"),
-    "merchant_serial": (
-        r"[0-9A-Fa-f]{8,64}",
+SETTINGS: Final = (
+    Setting("mchid", "give the merchant number, digits only", r"[0-9]{6,32}"),
+    Setting("appid", "give the app id, like wx and 16 characters", r"[0-9A-Za-z_]{1,32}"),
+    Setting(
+        "merchant_serial",
         "give the serial number of the merchant's API certificate, in hexadecimal",
+        r"[0-9A-Fa-f]{8,64}",
     ),
-    "merchant_key": (r"[\s\S]+", "give the text of apiclient_key.pem"),
-    "apiv3_key": (r"[!-~]{32}", "give the APIv3 key, exactly 32 characters"),
-    "base_url": (r"https?://[^\s/?#@]+(/[^\s?#]*)?", "give a URL without user, query or fragment"),
-    "download_certificates": (r"yes|no", "say yes or no"),
-    "public_key_id": (r"PUB_KEY_ID_[0-9A-Za-z]{1,53}|", "give the id that begins with PUB_KEY_ID_"),
-}
-_DEFAULTS: Final = {
-    "base_url": BASE_URL,
-    "download_certificates": "yes",
-    "public_key_id": "",
-    "public_key": "",
-    "platform_certificates": "",
-}
+    Setting(
+        "merchant_key",
+        "give the text of apiclient_key.pem",
+        secret=True,
+        read=signing.read_private_key,
+    ),
+    Setting("apiv3_key", "give the APIv3 key, exactly 32 characters", r"[!-~]{32}", secret=True),
+    Setting(
+        "public_key_id",
+        "give the id that begins with PUB_KEY_ID_",
+        r"PUB_KEY_ID_[0-9A-Za-z]{1,53}",
+        default="",
+    ),
+    Setting(
+        "public_key",
+        "give the text of WeChat Pay's pub_key.pem",
+        default="",
+        read=signing.read_public_key,
+    ),
+    Setting(
+        "platform_certificates",
+        "give WeChat Pay's certificates, one after another",
+        default="",
+        read=signing.read_certificates,
+    ),
+    Setting("download_certificates", "say yes or no", r"yes|no", default="yes"),
+    base_url(BASE_URL),
+)
 
 
 def read_credentials(settings: Mapping[str, str], secrets: Mapping[str, str]) -> Credentials:
-    """Return what the texts say, or raise ConfigurationError with every field that is wrong.
-
-    A field may be in either mapping: which are kept secret is the caller's to decide.
-    """
-    given = {**_DEFAULTS, **settings, **secrets}
-    faults = [
-        f"{field}: {advice}"
-        for field, (shape, advice) in _SHAPES.items()
-        if not re.fullmatch(shape, given.get(field, "").strip())
-    ]
+    """Return what the texts say, or raise ConfigurationError with every field that is wrong."""
+    given = texts_of(SETTINGS, settings, secrets)
+    faults = faults_in(SETTINGS, given)
     if bool(given["public_key"]) != bool(given["public_key_id"]):
         faults.append("public_key and public_key_id: give both, or neither")
     if faults:
         raise ConfigurationError("\n".join(faults))
     fixed_keys = _fixed_keys(given)
-    download = given["download_certificates"].strip() == "yes"
+    download = given["download_certificates"] == "yes"
     if not fixed_keys and not download:
         raise ConfigurationError(
             "download_certificates: without public_key and platform_certificates it must be yes"
         )
     return Credentials(
-        mchid=given["mchid"].strip(),
-        appid=given["appid"].strip(),
-        merchant_serial=given["merchant_serial"].strip(),
+        mchid=given["mchid"],
+        appid=given["appid"],
+        merchant_serial=given["merchant_serial"],
         merchant_key=signing.read_private_key("merchant_key", given["merchant_key"]),
-        apiv3_key=given["apiv3_key"].strip().encode(),
-        base_url=given["base_url"].strip(),
-        public_key_id=given["public_key_id"].strip(),
+        apiv3_key=given["apiv3_key"].encode(),
+        base_url=given["base_url"],
+        public_key_id=given["public_key_id"],
         fixed_keys=fixed_keys,
         download_certificates=download,
     )
@@ -88,5 +96,5 @@ def _fixed_keys(given: Mapping[str, str]) -> dict[str, PlatformKey]:
         keys |= platform_keys_of(field, signing.read_certificates(field, given[field]))
     if given["public_key"]:
         public_key = signing.read_public_key("public_key", given["public_key"])
-        keys[given["public_key_id"].strip()] = PlatformKey(public_key)
+        keys[given["public_key_id"]] = PlatformKey(public_key)
     return keys
