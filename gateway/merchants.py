@@ -16,7 +16,9 @@ from gateway.payments.refund_rules import read_limits
 from gateway.secrets import Cipher, hash_api_key
 
 # Kept encrypted; everything else of an account is kept as it is, so that operators can read it.
-_SECRET_SETTINGS: Final = frozenset({"merchant_key", "apiv3_key", "app_key", "pfx", "pfx_password"})
+_SECRET_SETTINGS: Final = frozenset(
+    {"merchant_key", "apiv3_key", "app_secret", "app_key", "pfx", "pfx_password"}
+)
 # They stand in callback URLs.
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ALL_TERMINALS: Final = tuple(terminal.value for terminal in Terminal)

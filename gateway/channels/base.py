@@ -229,3 +229,33 @@ class Capturing(Channel, Protocol):
         buyer may approve again).
         """
         ...
+
+
+class Recogniser(Protocol):
+    """Finds out who is at a browser inside the channel's wallet, by sending it there and back."""
+
+    @property
+    def app(self) -> str:
+        """What the payer's id belongs to: another app knows the same buyer by another id."""
+        ...
+
+    def address(self, way_back: str, state: str) -> str:
+        """Return where the browser is sent; it comes to `way_back` with `code` and `state`."""
+        ...
+
+    async def payer(self, code: str) -> str:
+        """Exchange a code for the payer's id (openid).
+
+        Raises ChannelRefused (the code is of no use; another one may be), or ChannelUnavailable.
+        """
+        ...
+
+
+@runtime_checkable
+class Recognising(Channel, Protocol):
+    """A channel with products that are made for one payer: `Traits.needs_payer`."""
+
+    @property
+    def recogniser(self) -> Recogniser | None:
+        """None: the account was not given what it takes; the merchant has to say who pays."""
+        ...

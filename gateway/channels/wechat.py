@@ -42,6 +42,7 @@ from gateway.channels.wechat_codes import (
 )
 from gateway.channels.wechat_connection import DEADLINE_S, Connection, Credentials
 from gateway.channels.wechat_keys import unseal
+from gateway.channels.wechat_oauth import WeChatOAuth
 from gateway.channels.wechat_wire import (
     Answer,
     CloseBody,
@@ -110,16 +111,27 @@ Body = TypeVar("Body")
 class WeChatPay:
     """One merchant's account at WeChat Pay; see `gateway.channels.base.Channel`."""
 
-    def __init__(self, account: str, credentials: Credentials, connection: Connection) -> None:
+    def __init__(
+        self,
+        account: str,
+        credentials: Credentials,
+        connection: Connection,
+        oauth: WeChatOAuth | None = None,
+    ) -> None:
         self._account = account
         self._mchid = credentials.mchid
         self._appid = credentials.appid
         self._apiv3_key = credentials.apiv3_key
         self._connection = connection
+        self._oauth = oauth
 
     @property
     def traits(self) -> Traits:
         return TRAITS
+
+    @property
+    def recogniser(self) -> WeChatOAuth | None:
+        return self._oauth
 
     async def create(self, request: CreateRequest) -> Created:
         """Make the payment, or, with the same request, get another token of the same payment.
@@ -345,7 +357,9 @@ def wechat_pay(
     that names every field that is missing or malformed. `http` stays the caller's, to close.
     """
     credentials = read_credentials(settings, secrets)
-    return WeChatPay(account_id, credentials, Connection(credentials, http, clock, deadline_s))
+    oauth = WeChatOAuth(credentials, http, deadline_s) if credentials.app_secret else None
+    connection = Connection(credentials, http, clock, deadline_s)
+    return WeChatPay(account_id, credentials, connection, oauth)
 
 
 def _expected(answer: Answer, kind: type[Body]) -> Body:

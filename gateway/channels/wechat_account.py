@@ -9,6 +9,9 @@
 | `platform_certificates` | WeChat Pay's platform certificates (PEM, one after another) |
 | `download_certificates` | `yes` (the default) or `no`: learn platform certificates when needed |
 | `base_url` | another host; the default is WeChat Pay's |
+| `app_secret` | the app's secret: lets buyers inside WeChat pay on our page (JSAPI) |
+| `oauth_base_url` | another host that browsers are sent to for that; the default is WeChat's |
+| `oauth_api_base_url` | another host that is asked who came back; the default is WeChat's |
 
 Public key and certificates may be there together, while a merchant moves from one to the other.
 """
@@ -23,6 +26,10 @@ from gateway.channels.wechat_keys import PlatformKey, platform_keys_of
 from gateway.errors import ConfigurationError
 
 BASE_URL: Final = "https://api.mch.weixin.qq.com"
+OAUTH_BASE_URL: Final = "https://open.weixin.qq.com"
+OAUTH_API_BASE_URL: Final = "https://api.weixin.qq.com"
+
+_URL: Final = (r"https?://[^\s/?#@]+(/[^\s?#]*)?", "give a URL without user, query or fragment")
 
 SETTINGS: Final = (
     Setting("mchid", "give the merchant number, digits only", r"[0-9]{6,32}"),
@@ -86,6 +93,9 @@ def read_credentials(settings: Mapping[str, str], secrets: Mapping[str, str]) ->
         public_key_id=given["public_key_id"],
         fixed_keys=fixed_keys,
         download_certificates=download,
+        app_secret=given["app_secret"].strip(),
+        oauth_base_url=given["oauth_base_url"].strip().rstrip("/"),
+        oauth_api_base_url=given["oauth_api_base_url"].strip().rstrip("/"),
     )
 
 

@@ -38,6 +38,9 @@ class Credentials(Struct, frozen=True):
     public_key_id: str  # empty: WeChat Pay signs with a platform certificate
     fixed_keys: dict[str, PlatformKey]
     download_certificates: bool
+    app_secret: str  # empty: nobody is asked for an openid
+    oauth_base_url: str
+    oauth_api_base_url: str
 
     def __repr__(self) -> str:
         return f"Credentials(mchid={self.mchid!r}, appid={self.appid!r})"
