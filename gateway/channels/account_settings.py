@@ -32,10 +32,10 @@ class Setting(Struct, frozen=True):
     read: Callable[[str, str], object] = _take
 
 
-def base_url(default: str) -> Setting:
-    """Return the setting that every kind has: where the channel is."""
+def base_url(default: str, name: str = "base_url") -> Setting:
+    """Return the setting that every kind has: where the channel is, or another host of its own."""
     shape = r"https?://[^\s/?#@]+(/[^\s?#]*)?"
-    return Setting("base_url", "give a URL without user, query or fragment", shape, default)
+    return Setting(name, "give a URL without user, query or fragment", shape, default)
 
 
 def texts_of(

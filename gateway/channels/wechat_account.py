@@ -29,8 +29,6 @@ BASE_URL: Final = "https://api.mch.weixin.qq.com"
 OAUTH_BASE_URL: Final = "https://open.weixin.qq.com"
 OAUTH_API_BASE_URL: Final = "https://api.weixin.qq.com"
 
-_URL: Final = (r"https?://[^\s/?#@]+(/[^\s?#]*)?", "give a URL without user, query or fragment")
-
 SETTINGS: Final = (
     Setting("mchid", "give the merchant number, digits only", r"[0-9]{6,32}"),
     Setting("appid", "give the app id, like wx and 16 characters", r"[0-9A-Za-z_]{1,32}"),
@@ -66,6 +64,15 @@ SETTINGS: Final = (
     ),
     Setting("download_certificates", "say yes or no", r"yes|no", default="yes"),
     base_url(BASE_URL),
+    Setting(
+        "app_secret",
+        "give the app's secret (AppSecret), letters and digits",
+        r"[0-9A-Za-z]{1,128}",
+        default="",
+        secret=True,
+    ),
+    base_url(OAUTH_BASE_URL, "oauth_base_url"),
+    base_url(OAUTH_API_BASE_URL, "oauth_api_base_url"),
 )
 
 
@@ -93,9 +100,9 @@ def read_credentials(settings: Mapping[str, str], secrets: Mapping[str, str]) ->
         public_key_id=given["public_key_id"],
         fixed_keys=fixed_keys,
         download_certificates=download,
-        app_secret=given["app_secret"].strip(),
-        oauth_base_url=given["oauth_base_url"].strip().rstrip("/"),
-        oauth_api_base_url=given["oauth_api_base_url"].strip().rstrip("/"),
+        app_secret=given["app_secret"],
+        oauth_base_url=given["oauth_base_url"].rstrip("/"),
+        oauth_api_base_url=given["oauth_api_base_url"].rstrip("/"),
     )
 
 
