@@ -352,6 +352,36 @@ CREATE TABLE submissions (
 );
 CREATE INDEX submissions_by_end ON submissions (ends_at);
 
+-- Where buyers are told how their orders stand: devices that run the merchants' apps.
+CREATE TABLE devices (
+    order_id text NOT NULL REFERENCES orders,
+    digest bytea NOT NULL, -- SHA-256 of order, platform and token: the same device once for an order
+    platform text NOT NULL CHECK (platform IN ('fcm', 'apns', 'jpush')),
+    token bytea NOT NULL, -- encrypted
+    language text NOT NULL,
+    told text NOT NULL DEFAULT '', -- the news that was pushed last
+    reference text NOT NULL DEFAULT '', -- the platform's own id of that push
+    due_at timestamptz, -- when news is pushed (again); null: there is none, or it was given up
+    tries integer NOT NULL DEFAULT 0, -- of this news
+    leased_until timestamptz, -- somebody pushes until then
+    forget_at timestamptz NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (order_id, digest)
+);
+CREATE INDEX devices_due ON devices (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX devices_to_forget ON devices (forget_at);
+
+-- News for buyers is due from the statement that makes the event: it commits with the fact.
+CREATE FUNCTION tell_devices() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE devices SET due_at = now(), tries = 0, forget_at = now() + interval '7 days'
+    WHERE order_id = new.order_id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER tell_devices AFTER INSERT ON events
+FOR EACH ROW WHEN (new.type IN ('order.paid', 'order.closed', 'attempt.surplus', 'refund.done'))
+EXECUTE FUNCTION tell_devices();
+
 -- The queues are small and hot; the default thresholds would let their statistics lag behind.
 ALTER TABLE attempts SET (autovacuum_analyze_scale_factor = 0.02, fillfactor = 80);
 ALTER TABLE orders SET (autovacuum_analyze_scale_factor = 0.02, fillfactor = 80);
