@@ -16,8 +16,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 RUNS := .venv/.runs
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
-LOCK := $(BIN)/uv pip compile pyproject.toml --extra amqp --extra telemetry --universal \
-	--generate-hashes --no-emit-index-url --no-header --quiet
+LOCK := $(BIN)/uv pip compile pyproject.toml --extra amqp --extra push --extra telemetry \
+	--universal --generate-hashes --no-emit-index-url --no-header --quiet
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 POLICY := /usr/sbin/policy-rc.d
 SQL := gateway/db/migrations
