@@ -11,7 +11,8 @@ from gateway.db import accounts, merchants
 from gateway.db.orders import Connection
 from gateway.errors import ConfigurationError
 from gateway.model import Terminal
-from gateway.payments.accounts import MAKERS, read_ladder
+from gateway.payments.account_rules import read_ladder
+from gateway.payments.accounts import MAKERS
 from gateway.payments.refund_rules import read_limits
 from gateway.secrets import Cipher, hash_api_key
 

@@ -24,6 +24,7 @@ from gateway.db.attempts import Asking
 from gateway.errors import ChannelNotConfigured, ConfigurationError
 from gateway.model import Attempt, Terminal
 from gateway.money import Money
+from gateway.payments.account_rules import Bounds, read_bounds, read_ladder
 from gateway.secrets import Cipher
 from gateway.telemetry import log
 
@@ -35,10 +36,6 @@ MAKERS: Final[dict[str, tuple[Maker, ...]]] = {
     "alipay": (alipay,),
     "unionpay": (unionpay,),
 }
-# Settings that every kind has; the adapter sees only the others.
-_LADDER: Final = "ask_ladder"
-_TIMEOUT: Final = "ask_timeout_s"
-_STEADY_FOR_S: Final = 1800  # asked every so many seconds for so long, then slowly
 
 
 class Account(Struct, frozen=True):
@@ -49,6 +46,7 @@ class Account(Struct, frozen=True):
     adapter: Channel
     terminals: frozenset[str]
     ask_ladder_s: tuple[int, ...]
+    bounds: Bounds = Bounds()
 
     def takes(self, channel: str, terminal: Terminal, money: Money) -> bool:
         traits = self.adapter.traits
@@ -58,6 +56,7 @@ class Account(Struct, frozen=True):
             and terminal in traits.products
             and money.currency in traits.currencies
             and traits.minimum <= money.amount <= traits.maximum
+            and self.bounds.hold(money)
         )
 
     def next_ask_s(self, asks: int) -> int:
@@ -101,16 +100,20 @@ class Accounts:
         self._of_merchant[merchant] = (now + _FRESH_S, usable)
         return usable
 
-    async def choose(
+    async def able(
         self, merchant: str, channel: str, terminal: Terminal, product: str | None, money: Money
-    ) -> Account:
-        """Return the preferred account that takes it, or raise ChannelNotConfigured with the
-        reason.
+    ) -> list[Account]:
+        """Return the accounts that take it, the preferred first, or raise ChannelNotConfigured
+        with the reason.
         """
-        for account in await self.of_merchant(merchant):
-            wanted = product is None or product in account.adapter.traits.all_products
-            if wanted and account.takes(channel, terminal, money):
-                return account
+        found = [
+            account
+            for account in await self.of_merchant(merchant)
+            if account.takes(channel, terminal, money)
+            and (product is None or product in account.adapter.traits.all_products)
+        ]
+        if found:
+            return found
         raise ChannelNotConfigured(
             f"No enabled account takes {money.amount} {money.currency} (minor units) through "
             f"`{channel}` on terminal `{terminal}`"
@@ -163,51 +166,46 @@ class Accounts:
         if kept is not None and kept[0] == row:
             return kept[1]
         try:
-            built = self._build(row)
+            built = build(row, self._cipher, self._http)
         except ConfigurationError as error:
             log.error("channel_account_unusable", account=row.id, error=str(error))
             return ()
         self._built[row.id] = (row, built)
         return built
 
-    def _build(self, row: AccountRow) -> tuple[Account, ...]:
-        if row.kind not in MAKERS:
-            raise ConfigurationError(f"kind: there is no {row.kind!r} in this release")
-        try:
-            settings = msgspec.json.decode(row.settings, type=dict[str, str])
-        except msgspec.ValidationError as error:
-            raise ConfigurationError(f"settings: {error}") from error
-        secrets = self._cipher.decrypt_settings(row.secrets)
-        ladder = read_ladder(settings)
-        adapters = [make(row.id, settings, secrets, self._http) for make in MAKERS[row.kind]]
-        return tuple(
-            Account(
-                row.id,
-                row.merchant,
-                adapter,
-                frozenset(row.terminals),
-                ladder or adapter.traits.ask_ladder_s,
-            )
-            for adapter in adapters
+
+def build(row: AccountRow, cipher: Cipher, http: aiohttp.ClientSession) -> tuple[Account, ...]:
+    """Build an account from its row, once for each of its channels.
+
+    Raises ConfigurationError with what is wrong in its settings, or with the secret keys.
+    """
+    if row.kind not in MAKERS:
+        raise ConfigurationError(f"kind: there is no {row.kind!r} in this release")
+    settings, secrets = texts_of(row, cipher)
+    ladder, bounds = read_ladder(settings), read_bounds(settings)
+    adapters = [make(row.id, settings, secrets, http) for make in MAKERS[row.kind]]
+    return tuple(
+        Account(
+            row.id,
+            row.merchant,
+            adapter,
+            frozenset(row.terminals),
+            ladder or adapter.traits.ask_ladder_s,
+            bounds,
         )
+        for adapter in adapters
+    )
+
+
+def texts_of(row: AccountRow, cipher: Cipher) -> tuple[dict[str, str], dict[str, str]]:
+    """Return an account's settings, and its secrets decrypted. Raises ConfigurationError."""
+    try:
+        settings = msgspec.json.decode(row.settings, type=dict[str, str])
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"settings: {error}") from error
+    return settings, cipher.decrypt_settings(row.secrets)
 
 
 def _of_channel(accounts: tuple[Account, ...], channel: str | None) -> Account | None:
     wanted = (each for each in accounts if channel in (None, each.adapter.traits.channel))
     return next(wanted, None)
-
-
-def read_ladder(settings: Mapping[str, str]) -> tuple[int, ...] | None:
-    """Read `ask_ladder` ("3,10,30") or `ask_timeout_s` ("20": every 20 s), where one is set."""
-    name = _LADDER if settings.get(_LADDER) else _TIMEOUT
-    text = settings.get(name)
-    if not text:
-        return None
-    try:
-        steps = tuple(int(step) for step in text.split(","))
-    except ValueError:
-        steps = ()
-    if not steps or min(steps) < 1 or (name == _TIMEOUT and len(steps) > 1):
-        like = "3,10,30" if name == _LADDER else "20"
-        raise ConfigurationError(f"{name}: must be whole seconds from 1, like {like}; not {text!r}")
-    return steps if name == _LADDER else steps * max(1, _STEADY_FOR_S // steps[0])

@@ -50,7 +50,15 @@ from gateway.objects import attempt_object, encode
 from gateway.payments.calling import call, query
 from gateway.payments.closing import close_or_supersede
 from gateway.payments.desk import Desk
-from gateway.payments.planning import CALL_LEASE, Step, Taker, Wish, new_attempt, plan
+from gateway.payments.planning import (
+    CALL_LEASE,
+    Step,
+    Taker,
+    Wish,
+    choose,
+    new_attempt,
+    plan,
+)
 from gateway.telemetry import APPLY_SECONDS, ATTEMPTS, DUPLICATES_PREVENTED, log
 
 _WAIT_FOR_RIVAL_S: Final = 3.0
@@ -185,10 +193,10 @@ class Application:
 
     async def _taker(self, order: Order) -> Taker:
         wish = self._wish
-        account = await self._desk.accounts.choose(
+        able = await self._desk.accounts.able(
             order.merchant, wish.channel, wish.terminal, wish.product, order.money
         )
-        traits = account.adapter.traits
+        traits = able[0].adapter.traits
         product = wish.product or traits.products[wish.terminal]
         # Said before anything is closed or opened for a request that no channel can take.
         if product in traits.needs_payer and not wish.openid:
@@ -199,7 +207,8 @@ class Application:
             raise InvalidRequest(
                 "buyer.ip", f"`{product}` needs the address of the buyer's device."
             )
-        return Taker(account, product, wish.openid)
+        takers = [Taker(account, product, wish.openid) for account in able]
+        return choose(order, takers, self._spent)
 
     async def _take(
         self, step: Step, attempt: Attempt, order: Order, taker: Taker, now: datetime

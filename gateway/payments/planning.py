@@ -1,5 +1,6 @@
 """What comes next for an order that somebody wants to pay. Pure, so it can be tested alone."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -48,15 +49,28 @@ class Taker(Struct, frozen=True):
     payer: str
 
     def made(self, attempt: Attempt) -> bool:
-        """Is the attempt the same thing to the buyer?"""
-        wanted = (self.account.adapter.traits.channel, self.product, self.payer)
-        return wanted == (attempt.channel, attempt.product, attempt.payer)
+        """Is the attempt the same thing to the buyer, at the same account?"""
+        channel = self.account.adapter.traits.channel
+        wanted = (self.account.id, channel, self.product, self.payer)
+        return wanted == (attempt.account, attempt.channel, attempt.product, attempt.payer)
 
     def may_repeat(self, attempt: Attempt, now: datetime) -> bool:
         """Would the channel still know a repeat of `create` as one?"""
         window = self.account.adapter.traits.repeat_window
         until = attempt.pay_by if window is None else attempt.created_at + window
-        return attempt.account == self.account.id and now < until
+        return now < until
+
+
+def choose(order: Order, takers: Sequence[Taker], spent: frozenset[AttemptId]) -> Taker:
+    """Choose of those that could take the payment, the preferred first. Pure.
+
+    Whoever has begun the same payment goes on with it: preferring another account meanwhile would
+    let the buyer pay at both. An account that takes no more payments is not among the takers.
+    """
+    live = [each for each in order.attempts if each.state.live and each.id not in spent]
+    live.sort(key=lambda attempt: not attempt.offered)
+    begun = (taker for attempt in live for taker in takers if taker.made(attempt))
+    return next(begun, takers[0])
 
 
 def plan(

@@ -4,7 +4,8 @@ import pytest
 
 from gateway.errors import ConfigurationError
 from gateway.payments import accounts
-from gateway.payments.accounts import Account, read_ladder
+from gateway.payments.account_rules import read_ladder
+from gateway.payments.accounts import Account
 from tests.rig import ACCOUNT, Rig
 
 
