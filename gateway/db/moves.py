@@ -148,28 +148,35 @@ _OFFER: Final = """
 # The right to debit: while the order is open, by the attempt that the buyer is offered, and not
 # while an earlier call may still be on its way.
 _CLAIM_CAPTURE: Final = """
-    WITH moved AS (
+    WITH approved AS (
+        SELECT id FROM attempts
+        WHERE id = $1 AND order_id = $2 AND state = 'paying' AND NOT superseded
+            AND (capture_claimed_at IS NULL
+                OR capture_claimed_at <= now() - $4 * interval '1 second')
+    ), moved AS (
         UPDATE orders SET version = version + 1
         WHERE id = $2 AND version = $3 AND state = 'open' AND expires_at > now()
+            AND EXISTS (SELECT FROM approved)
         RETURNING id
     )
     UPDATE attempts a SET capture_claimed_at = now(), updated_at = now(),
         ask_at = now() + $4 * interval '1 second'
-    FROM moved
-    WHERE a.id = $1 AND a.order_id = moved.id AND a.state = 'paying' AND NOT a.superseded
-        AND (a.capture_claimed_at IS NULL
-            OR a.capture_claimed_at <= now() - $4 * interval '1 second')
+    FROM approved, moved WHERE a.id = approved.id
     RETURNING a.capture_claimed_at
 """
 _DROP_CAPTURE: Final = """
-    WITH moved AS (
-        UPDATE orders SET version = version + 1 WHERE id = $2 AND version = $3 RETURNING id
+    WITH claimed AS (
+        SELECT id FROM attempts
+        WHERE id = $1 AND order_id = $2 AND capture_claimed_at = $4
+            AND capture_claimed_at <= now() - $5 * interval '1 second'
+    ), moved AS (
+        UPDATE orders SET version = version + 1
+        WHERE id = $2 AND version = $3 AND EXISTS (SELECT FROM claimed)
+        RETURNING id
     )
     UPDATE attempts a SET capture_claimed_at = NULL, captures = a.captures + $6::integer,
         updated_at = now()
-    FROM moved
-    WHERE a.id = $1 AND a.order_id = moved.id AND a.capture_claimed_at = $4
-        AND a.capture_claimed_at <= now() - $5 * interval '1 second'
+    FROM claimed, moved WHERE a.id = claimed.id
     RETURNING a.id
 """
 _CLOSE_ORDER: Final = f"""

@@ -32,10 +32,10 @@ MONEYS = (PRICE, Money(99, "CNY"), Money(100, "USD"))
 
 def domain() -> Iterator[tuple[Order, Attempt, ChannelReport, datetime]]:
     """Yield every kind of order, attempt, report and moment that decide() can be shown."""
-    for state, order_state, rival_captured in itertools.product(
-        AttemptState, OrderState, (False, True)
+    for state, order_state, rival_captured, claimed_at in itertools.product(
+        AttemptState, OrderState, (False, True), (None, NOW)
     ):
-        attempt = an_attempt("1", state)
+        attempt = replace(an_attempt("1", state), capture_claimed_at=claimed_at)
         captured = (state is AttemptState.CAPTURED) + rival_captured
         if captured != (order_state is OrderState.PAID):
             continue  # such an order cannot be in the database
@@ -168,6 +168,12 @@ def test_money_on_its_way_keeps_an_attempt_alive_for_ever(outcome: Outcome) -> N
     attempt = an_attempt()
     verdict = decide(an_order(attempt), attempt, a_report(attempt, outcome), AFTER_LIFE)
     assert verdict == Verdict(AttemptState.PAYING, OrderState.OPEN)
+
+
+def test_what_may_be_being_debited_ends_only_with_money() -> None:
+    for order, attempt, report, now in CASES:
+        if attempt.capture_claimed_at is not None and report.outcome is not Outcome.PAID:
+            assert decide(order, attempt, report, now).attempt is attempt.state
 
 
 async def test_the_rules_and_the_database_allow_the_same_moves(pool: asyncpg.Pool) -> None:
