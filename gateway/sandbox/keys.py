@@ -47,6 +47,7 @@ class SandboxKeys(msgspec.Struct, frozen=True, kw_only=True):
     public_key_pair: str
     public_key: str
     platform: tuple[CertifiedKey, CertifiedKey]
+    app_secret: str = msgspec.field(default_factory=lambda: secrets.token_hex(16))
     alipay: AlipayKeys = msgspec.field(default_factory=new_alipay_keys)
     unionpay: UnionPayKeys = msgspec.field(default_factory=new_unionpay_keys)
 
@@ -88,6 +89,9 @@ def wechat_account(keys: SandboxKeys, base_url: str) -> dict[str, str]:
         "public_key_id": keys.public_key_id,
         "public_key": keys.public_key,
         "base_url": base_url,
+        "app_secret": keys.app_secret,
+        "oauth_base_url": base_url,
+        "oauth_api_base_url": base_url,
     }
 
 

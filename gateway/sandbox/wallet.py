@@ -5,6 +5,7 @@ It speaks Chinese, and English to whoever reads the shop in English. The pages a
 JavaScript: a form asks, a redirect answers, and coming back or loading again pays nothing twice.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -35,6 +36,8 @@ BALANCES = {
 }
 CODES = ("https://qr.alipay.com/", "https://qr.95516.com/")
 """What payment codes that look like web addresses begin with."""
+WALLETS = re.compile(r"MicroMessenger|AlipayClient|UnionPay/")
+"""How the wallets' own browsers name themselves."""
 APP_ORDER = "method=alipay.trade.app.pay"
 BEIJING = timezone(timedelta(hours=8))
 HERE = Path(__file__).parent
@@ -121,6 +124,8 @@ async def show_wallet(request: web.Request) -> web.Response:
     if APP_ORDER in token.partition("?")[0]:  # the text an app is given, not yet a link
         raise web.HTTPSeeOther(f"/alipay/gateway.do?{token}")
     if token.startswith(("http://", "https://")) and not token.startswith(CODES):
+        if WALLETS.search(request.headers.get("User-Agent", "")):
+            raise web.HTTPSeeOther(token)  # a wallet opens in its own browser what it scanned
         return show_page(request, "wallet_notice.html", {"notice": "link", "link": token})
     return _confirm(request, token, query.get("redirect_url", ""), paid=query.get("paid") == "1")
 

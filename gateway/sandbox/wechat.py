@@ -38,6 +38,7 @@ from gateway.sandbox.wechat_crypto import encrypt
 from gateway.sandbox.wechat_errors import WechatRefusal, broken
 from gateway.sandbox.wechat_gate import KIND, PREFIX, WechatGate
 from gateway.sandbox.wechat_news import WechatNews
+from gateway.sandbox.wechat_oauth import WechatOAuth
 from gateway.sandbox.wechat_orders import WechatOrders
 from gateway.sandbox.wechat_refunds import WechatRefunds
 
@@ -61,6 +62,7 @@ class Wechat:
         self._news = WechatNews(keys, shared, self._gate)
         self._orders = WechatOrders(keys, shared, self._news)
         self._refunds = WechatRefunds(shared, self._news)
+        self._oauth = WechatOAuth(keys, shared)
 
     def routes(self) -> Iterable[web.AbstractRouteDef]:
         table = (
@@ -76,6 +78,7 @@ class Wechat:
             yield web.route(method, path, answer)
             yield web.route("*", path, _method_not_allowed)
         yield web.route("*", PREFIX + "/v3/{unknown:.*}", _not_found)
+        yield from self._oauth.routes()
 
     def resume(self) -> None:
         for payment in self._shared.ledger:

@@ -9,7 +9,7 @@ import re
 import secrets
 import string
 from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
+from collections.abc import Iterable
 from typing import cast
 
 import msgspec
@@ -82,14 +82,17 @@ class MerchantKey:
     def signed(self, method: str, target: str, claim: Authorization, body: bytes) -> bool:
         """True when this request line and body carry this claim's signature."""
         head = f"{method}\n{target}\n{claim.timestamp}\n{claim.nonce_str}\n"
+        return self._holds(claim.signature, head.encode() + body + b"\n")
+
+    def signed_lines(self, lines: Iterable[str], signature: str) -> bool:
+        """True when these lines, each ended, carry the signature: what a page gives to the app."""
+        return self._holds(signature, "".join(f"{line}\n" for line in lines).encode())
+
+    def _holds(self, signature: str, message: bytes) -> bool:
         try:
-            self._key.verify(
-                b64decode(claim.signature, validate=True),
-                head.encode() + body + b"\n",
-                padding.PKCS1v15(),
-                hashes.SHA256(),
-            )
-        except (InvalidSignature, Base64Error):
+            given = b64decode(signature, validate=True)
+            self._key.verify(given, message, padding.PKCS1v15(), hashes.SHA256())
+        except (InvalidSignature, ValueError):  # what is not base64 is a ValueError
             return False
         return True
 

@@ -129,6 +129,7 @@ def test_a_merchant_is_given_exactly_the_settings_of_an_account(keys: SandboxKey
     assert set(account) == {
         *("mchid", "appid", "merchant_serial", "merchant_key", "apiv3_key"),
         *("public_key_id", "public_key", "base_url"),
+        *("app_secret", "oauth_base_url", "oauth_api_base_url"),
     }
     assert len(account["apiv3_key"]) == 32
     assert account["public_key_id"].startswith("PUB_KEY_ID_")
