@@ -160,14 +160,15 @@ _CLAIM_CAPTURE: Final = """
         RETURNING id
     )
     UPDATE attempts a SET capture_claimed_at = now(), updated_at = now(),
-        ask_at = now() + $4 * interval '1 second'
+        ask_at = now() + $5 * interval '1 second'
     FROM approved, moved WHERE a.id = approved.id
     RETURNING a.capture_claimed_at
 """
 _DROP_CAPTURE: Final = """
     WITH claimed AS (
         SELECT id FROM attempts
-        WHERE id = $1 AND order_id = $2 AND capture_claimed_at = $4
+        WHERE id = $1 AND order_id = $2 AND state IN ('created', 'paying')
+            AND capture_claimed_at = $4
             AND capture_claimed_at <= now() - $5 * interval '1 second'
     ), moved AS (
         UPDATE orders SET version = version + 1
@@ -175,7 +176,7 @@ _DROP_CAPTURE: Final = """
         RETURNING id
     )
     UPDATE attempts a SET capture_claimed_at = NULL, captures = a.captures + $6::integer,
-        updated_at = now()
+        updated_at = now(), ask_at = now() + $7 * interval '1 second'
     FROM claimed, moved WHERE a.id = claimed.id
     RETURNING a.id
 """
@@ -320,22 +321,28 @@ async def offer_again(
 
 
 async def claim_capture(
-    conn: Connection, order: Order, attempt: AttemptId, call_s: float
+    conn: Connection, order: Order, attempt: AttemptId, *, call_s: float, ask_in_s: float
 ) -> datetime | None:
     """Take the right to debit the buyer, for a call that takes `call_s` at most; returns since when
-    it is held. None: the order is not as it was read or not to be paid by this attempt, or another
+    it is held. Where nobody tells how that ended, the channel is asked in `ask_in_s`. None: the order is not as it was read or not to be paid by this attempt, or another
     call may still be on its way.
 
     Raises asyncpg.UniqueViolationError where another attempt of the order may be being debited.
     """
     claimed_at: datetime | None = await conn.fetchval(
-        _CLAIM_CAPTURE, attempt, order.id, order.version, call_s
+        _CLAIM_CAPTURE, attempt, order.id, order.version, call_s, ask_in_s
     )
     return claimed_at
 
 
 async def drop_capture(
-    conn: Connection, order: Order, attempt: Attempt, *, after_s: float, refused: bool
+    conn: Connection,
+    order: Order,
+    attempt: Attempt,
+    *,
+    after_s: float,
+    refused: bool,
+    ask_in_s: float,
 ) -> bool:
     """Give the right to debit back, `after_s` after it was taken; `refused`: the next call is
     another one to the channel.
@@ -349,6 +356,7 @@ async def drop_capture(
             attempt.capture_claimed_at,
             after_s,
             int(refused),
+            ask_in_s,
         )
     )
 

@@ -28,6 +28,9 @@ CALL_S: Final = DEADLINE_S + 1
 # How long after its claim a call that was never answered is taken to have done nothing, if the
 # channel says so too.
 FORGOTTEN_S: Final = CALL_S + 60
+# A call that is repeated, or was refused, is not followed by another one for so long, unless the
+# buyer approves again.
+_PAUSE_S: Final = 60.0
 _ROUNDS: Final = 4
 
 
@@ -85,9 +88,16 @@ async def _claim(desk: Desk, approved: Attempt) -> Attempt | None:
         attempt = order.attempt(approved.id)
         if not _is_to_be_debited(order, attempt, now):
             return None
+        first = attempt.capture_claimed_at is None
         try:
             async with desk.pool.acquire() as conn:
-                claimed_at = await moves.claim_capture(conn, order, attempt.id, CALL_S)
+                claimed_at = await moves.claim_capture(
+                    conn,
+                    order,
+                    attempt.id,
+                    call_s=CALL_S,
+                    ask_in_s=CALL_S if first else _PAUSE_S,
+                )
         except asyncpg.UniqueViolationError:
             return None  # another attempt of the order may be being debited
         if claimed_at is not None:
@@ -123,6 +133,9 @@ async def _drop(desk: Desk, claimed: Attempt, *, after_s: float, refused: bool) 
         if now < claimed_at + timedelta(seconds=after_s):
             return
         async with desk.pool.acquire() as conn:
-            if await moves.drop_capture(conn, order, claimed, after_s=after_s, refused=refused):
+            dropped = await moves.drop_capture(
+                conn, order, claimed, after_s=after_s, refused=refused, ask_in_s=_PAUSE_S
+            )
+            if dropped:
                 log.info("capture_dropped", order=order.id, attempt=claimed.id)
                 return

@@ -26,7 +26,7 @@ async def read(books: Books, order_id: OrderId) -> Order:
 
 async def claim(books: Books, order: Order, name: str = "1") -> datetime | None:
     async with books.pool.acquire() as conn:
-        return await moves.claim_capture(conn, order, an_id(name), CALL_S)
+        return await moves.claim_capture(conn, order, an_id(name), call_s=CALL_S, ask_in_s=9)
 
 
 async def drop(
@@ -34,7 +34,12 @@ async def drop(
 ) -> bool:
     async with books.pool.acquire() as conn:
         return await moves.drop_capture(
-            conn, order, order.attempt(an_id(name)), after_s=after_s, refused=refused
+            conn,
+            order,
+            order.attempt(an_id(name)),
+            after_s=after_s,
+            refused=refused,
+            ask_in_s=60,
         )
 
 
@@ -57,7 +62,7 @@ async def test_a_claim_is_written_with_the_version_and_has_the_channel_asked_soo
     assert claimed_at is not None
     assert after.version == before.version + 1
     assert attempt.capture_claimed_at == attempt.updated_at == claimed_at
-    assert attempt.ask_at == claimed_at + timedelta(seconds=CALL_S)
+    assert attempt.ask_at == claimed_at + timedelta(seconds=9)
     assert bystander == before.attempt(an_id("2"))
 
 
@@ -124,7 +129,9 @@ async def test_a_claim_is_given_back_when_it_is_old_enough_and_still_that_one(bo
     assert await drop(books, second, after_s=60)
     after = await read(books, order.id)
     assert after.version == second.version + 1
-    assert after.attempt(an_id("1")).capture_claimed_at is None
+    attempt = after.attempt(an_id("1"))
+    assert attempt.capture_claimed_at is None
+    assert attempt.ask_at == attempt.updated_at + timedelta(seconds=60)
 
 
 @pytest.mark.parametrize("refused", [True, False])
