@@ -66,8 +66,8 @@ _SETTLE: Final = f"""
         {KEPT} FROM moved WHERE $1::text IS NOT NULL {ON_REPEAT}
     ), settled AS (
         UPDATE attempts a SET state = $13, payment_ref = $14, received_amount = $15,
-            received_currency = $16, channel_ref = $35, ask_at = $17, updated_at = $18, calling_until = NULL,
-            needs_attention = false, cause = $11, evidence = (SELECT id FROM kept)
+            received_currency = $16, channel_ref = $35, ask_at = $17, updated_at = $18,
+            calling_until = NULL, needs_attention = false, cause = $11, evidence = (SELECT id FROM kept)
         FROM moved WHERE a.id = $12 AND $19::text IS NULL
     ), losers AS (
         UPDATE attempts a SET superseded = true, ask_at = $18, updated_at = $18
@@ -324,9 +324,10 @@ async def claim_capture(
     conn: Connection, order: Order, attempt: AttemptId, *, call_s: float, ask_in_s: float
 ) -> datetime | None:
     """Take the right to debit the buyer, for a call that takes `call_s` at most; returns since when
-    it is held. Where nobody tells how that ended, the channel is asked in `ask_in_s`. None: the order is not as it was read or not to be paid by this attempt, or another
-    call may still be on its way.
+    it is held. Where nobody tells how that ended, the channel is asked in `ask_in_s`.
 
+    None: the order is not as it was read, or not to be paid by this attempt, or another call may
+    still be on its way.
     Raises asyncpg.UniqueViolationError where another attempt of the order may be being debited.
     """
     claimed_at: datetime | None = await conn.fetchval(
