@@ -26,8 +26,14 @@ _ADD_KEY: Final = "INSERT INTO api_keys (hash, merchant) VALUES ($1, $2) ON CONF
 _RETIRE_KEYS: Final = """
     UPDATE api_keys SET expires_at = least(expires_at, now() + $2) WHERE merchant = $1
 """
-_SET_SURPLUS_REFUNDS: Final = """
-    UPDATE merchants SET surplus_refunds = $2 WHERE id = $1 RETURNING id
+_CHANGE: Final = """
+    UPDATE merchants SET
+        name = coalesce($2, name),
+        notify_url = nullif(coalesce($3, notify_url), ''),
+        surplus_refunds = coalesce($4, surplus_refunds),
+        extend_for_slow_channels = coalesce($5, extend_for_slow_channels)
+    WHERE id = $1
+    RETURNING id, name, notify_url, webhook_secrets, surplus_refunds, extend_for_slow_channels
 """
 
 
@@ -47,9 +53,23 @@ async def put(
     await conn.execute(_PUT, merchant, name, notify_url, webhook_secrets)
 
 
-async def set_surplus_refunds(conn: Connection, merchant: str, choice: str) -> bool:
-    """Write `auto` or `held`; False: there is no such merchant."""
-    return bool(await conn.fetchval(_SET_SURPLUS_REFUNDS, merchant, choice))
+async def change(
+    conn: Connection,
+    merchant: str,
+    *,
+    name: str | None,
+    notify_url: str | None,
+    surplus_refunds: str | None,
+    extend_for_slow_channels: bool | None,
+) -> Merchant | None:
+    """Change what is not None, and return the merchant, or None where there is none.
+
+    An empty `notify_url` takes it away.
+    """
+    row = await conn.fetchrow(
+        _CHANGE, merchant, name, notify_url, surplus_refunds, extend_for_slow_channels
+    )
+    return Merchant(*row) if row else None
 
 
 async def read(conn: Connection, merchant: str) -> Merchant | None:

@@ -67,7 +67,8 @@ _SETTLE: Final = f"""
     ), settled AS (
         UPDATE attempts a SET state = $13, payment_ref = $14, received_amount = $15,
             received_currency = $16, channel_ref = $35, ask_at = $17, updated_at = $18,
-            calling_until = NULL, needs_attention = false, cause = $11, evidence = (SELECT id FROM kept)
+            calling_until = NULL, needs_attention = false, cause = $11,
+            evidence = (SELECT id FROM kept)
         FROM moved WHERE a.id = $12 AND $19::text IS NULL
     ), losers AS (
         UPDATE attempts a SET superseded = true, ask_at = $18, updated_at = $18
@@ -143,41 +144,6 @@ _OFFER: Final = """
         calling_until = $5
     FROM moved
     WHERE a.id = $1 AND a.order_id = moved.id AND a.state IN ('created', 'paying')
-    RETURNING a.id
-"""
-# The right to debit: while the order is open, by the attempt that the buyer is offered, and not
-# while an earlier call may still be on its way.
-_CLAIM_CAPTURE: Final = """
-    WITH approved AS (
-        SELECT id FROM attempts
-        WHERE id = $1 AND order_id = $2 AND state = 'paying' AND NOT superseded
-            AND (capture_claimed_at IS NULL
-                OR capture_claimed_at <= now() - $4 * interval '1 second')
-    ), moved AS (
-        UPDATE orders SET version = version + 1
-        WHERE id = $2 AND version = $3 AND state = 'open' AND expires_at > now()
-            AND EXISTS (SELECT FROM approved)
-        RETURNING id
-    )
-    UPDATE attempts a SET capture_claimed_at = now(), updated_at = now(),
-        ask_at = now() + $5 * interval '1 second'
-    FROM approved, moved WHERE a.id = approved.id
-    RETURNING a.capture_claimed_at
-"""
-_DROP_CAPTURE: Final = """
-    WITH claimed AS (
-        SELECT id FROM attempts
-        WHERE id = $1 AND order_id = $2 AND state IN ('created', 'paying')
-            AND capture_claimed_at = $4
-            AND capture_claimed_at <= now() - $5 * interval '1 second'
-    ), moved AS (
-        UPDATE orders SET version = version + 1
-        WHERE id = $2 AND version = $3 AND EXISTS (SELECT FROM claimed)
-        RETURNING id
-    )
-    UPDATE attempts a SET capture_claimed_at = NULL, captures = a.captures + $6::integer,
-        updated_at = now(), ask_at = now() + $7 * interval '1 second'
-    FROM claimed, moved WHERE a.id = claimed.id
     RETURNING a.id
 """
 _CLOSE_ORDER: Final = f"""
@@ -317,48 +283,6 @@ async def offer_again(
     """Offer a superseded attempt again; the caller holds the lease and repeats `create`."""
     return bool(
         await conn.fetchval(_OFFER, attempt.id, order.id, order.version, False, calling_until)
-    )
-
-
-async def claim_capture(
-    conn: Connection, order: Order, attempt: AttemptId, *, call_s: float, ask_in_s: float
-) -> datetime | None:
-    """Take the right to debit the buyer, for a call that takes `call_s` at most; returns since when
-    it is held. Where nobody tells how that ended, the channel is asked in `ask_in_s`.
-
-    None: the order is not as it was read, or not to be paid by this attempt, or another call may
-    still be on its way.
-    Raises asyncpg.UniqueViolationError where another attempt of the order may be being debited.
-    """
-    claimed_at: datetime | None = await conn.fetchval(
-        _CLAIM_CAPTURE, attempt, order.id, order.version, call_s, ask_in_s
-    )
-    return claimed_at
-
-
-async def drop_capture(
-    conn: Connection,
-    order: Order,
-    attempt: Attempt,
-    *,
-    after_s: float,
-    refused: bool,
-    ask_in_s: float,
-) -> bool:
-    """Give the right to debit back, `after_s` after it was taken; `refused`: the next call is
-    another one to the channel.
-    """
-    return bool(
-        await conn.fetchval(
-            _DROP_CAPTURE,
-            attempt.id,
-            order.id,
-            order.version,
-            attempt.capture_claimed_at,
-            after_s,
-            int(refused),
-            ask_in_s,
-        )
     )
 
 

@@ -36,7 +36,7 @@ An order could be paid twice if ...
    seconds at most (`gateway.locks.claims.Claims.hush`).
    Shown by `test_no_cached_answer_survives_the_payment`.
 8. the buyer approved where we decide when to debit, and paid another way too.
-   Nothing is debited without a claim: `gateway.db.moves.claim_capture` finds the order open and
+   Nothing is debited without a claim: `gateway.db.capture_moves.claim` finds the order open and
    this attempt the one that is offered, `one_capture_claim_per_order` allows one claim at a time,
    and no call, repeats too, comes before it (`gateway.payments.capturing.go_on`).
    Shown by `test_what_is_not_to_be_paid_by_it_is_not_claimed` and

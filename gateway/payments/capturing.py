@@ -15,7 +15,7 @@ import asyncpg
 from msgspec.structs import replace
 
 from gateway.channels.base import CaptureRequest, Capturing
-from gateway.db import moves, orders
+from gateway.db import capture_moves, orders
 from gateway.errors import ChannelRefused, ChannelUnavailable
 from gateway.model import Attempt, AttemptState, ChannelReport, Order, OrderState, Outcome
 from gateway.payments.calling import DEADLINE_S, call
@@ -91,7 +91,7 @@ async def _claim(desk: Desk, approved: Attempt) -> Attempt | None:
         first = attempt.capture_claimed_at is None
         try:
             async with desk.pool.acquire() as conn:
-                claimed_at = await moves.claim_capture(
+                claimed_at = await capture_moves.claim(
                     conn,
                     order,
                     attempt.id,
@@ -133,7 +133,7 @@ async def _drop(desk: Desk, claimed: Attempt, *, after_s: float, refused: bool) 
         if now < claimed_at + timedelta(seconds=after_s):
             return
         async with desk.pool.acquire() as conn:
-            dropped = await moves.drop_capture(
+            dropped = await capture_moves.drop(
                 conn, order, claimed, after_s=after_s, refused=refused, ask_in_s=_PAUSE_S
             )
             if dropped:

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from gateway.after import After
 from gateway.db import moves
+from gateway.devices.telling import Devices
 from gateway.locks.claims import Claims
 from gateway.model import ChannelReport, Evidence, Order, Refund, RefundReport
 from gateway.outages import tell
@@ -52,6 +53,7 @@ class Desk(Struct, frozen=True):
     claims: Claims
     accounts: Accounts
     webhooks: Webhooks
+    devices: Devices
     after: After
     errands: Errands
     settings: Settings

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 from msgspec.structs import replace
 
-from gateway.db import moves, orders
+from gateway.db import capture_moves, orders
 from gateway.ids import AttemptId, OrderId
 from gateway.model import Attempt, AttemptState, Order, Outcome
 from gateway.payments.planning import Step, Taker, plan
@@ -26,14 +26,14 @@ async def read(books: Books, order_id: OrderId) -> Order:
 
 async def claim(books: Books, order: Order, name: str = "1") -> datetime | None:
     async with books.pool.acquire() as conn:
-        return await moves.claim_capture(conn, order, an_id(name), call_s=CALL_S, ask_in_s=9)
+        return await capture_moves.claim(conn, order, an_id(name), call_s=CALL_S, ask_in_s=9)
 
 
 async def drop(
     books: Books, order: Order, name: str = "1", *, after_s: float = 0, refused: bool = False
 ) -> bool:
     async with books.pool.acquire() as conn:
-        return await moves.drop_capture(
+        return await capture_moves.drop(
             conn,
             order,
             order.attempt(an_id(name)),
