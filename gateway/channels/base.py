@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
+from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
@@ -21,6 +22,18 @@ Clock = Callable[[], datetime]
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+class Voucher(Struct, frozen=True):
+    """A slip that the buyer pays at a bank days later: for how long, and by whose calendar."""
+
+    days: int
+    time_zone: str  # of the IANA database
+
+    def ends(self, now: datetime) -> datetime:
+        """Return the last moment of the day that is `days` ahead, in UTC."""
+        there = now.astimezone(ZoneInfo(self.time_zone)) + timedelta(days=self.days)
+        return there.replace(hour=23, minute=59, second=59, microsecond=0).astimezone(UTC)
 
 
 class Traits(Struct, frozen=True):
@@ -42,6 +55,8 @@ class Traits(Struct, frozen=True):
     slow_ask_s: int  # after the ladder
     needs_payer: frozenset[str] = frozenset()  # products that are made for one openid
     needs_client_ip: frozenset[str] = frozenset()
+    needs_buyer: frozenset[str] = frozenset()  # products that name the buyer on a slip
+    voucher: Voucher | None = None  # it is paid days later, so that the order waits for it
     refund_repeat_window: timedelta | None = None  # as of `refund`; None: for good
     form_targets: tuple[str, ...] = ()  # where its forms lead, as a page's form-action lists them
     captures: bool = False  # it debits only when we say so: it is `Capturing`
@@ -64,7 +79,7 @@ class BuyerDetails(Struct, frozen=True):
     name: str
     email: str
     tax_id: str
-    address: PostalAddress | None = None
+    address: PostalAddress
 
 
 class CreateRequest(Struct, frozen=True):
@@ -82,7 +97,8 @@ class CreateRequest(Struct, frozen=True):
     payer: str = ""  # openid, where the product needs one
     client_ip: str = ""
     user_agent: str = ""
-    buyer: BuyerDetails | None = None  # where the product needs it
+    buyer: BuyerDetails | None = None  # where the product is in `Traits.needs_buyer`
+    voucher_days: int = 0  # of `Traits.voucher`: how long a slip can be paid
 
 
 class QrAction(Struct, frozen=True, tag_field="type", tag="qr"):
