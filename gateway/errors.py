@@ -30,6 +30,7 @@ PayOnceError
 |- ChannelRefused               a channel said no; nothing was taken
 |- ChannelUnavailable           nothing is known of what a channel did
 |- QueueUnavailable             the message queue did not say that it has the events
+|- PushUnavailable              a push platform did not say that it has the note
 |- BadCallback                  a callback that is not the channel's
 |  `- UnknownKey                signed with a key that we have not downloaded yet
 `- ConfigurationError           a setting that cannot work, with what to do
@@ -256,6 +257,19 @@ class ChannelUnavailable(PayOnceError):
 
 class QueueUnavailable(PayOnceError):
     """The message queue did not say in time that it has the events: they are told again."""
+
+
+class PushUnavailable(PayOnceError):
+    """A push platform did not say that it has the note: it is told again.
+
+    `why` is for the log and never repeats what was sent; `wait_s` is how long the platform wants to
+    be left alone, where it says so.
+    """
+
+    def __init__(self, why: str, wait_s: float | None = None) -> None:
+        self.why = why
+        self.wait_s = wait_s
+        super().__init__(why)
 
 
 class BadCallback(PayOnceError):

@@ -21,6 +21,8 @@ from redis.exceptions import ReadOnlyError
 
 from gateway import __version__
 from gateway.after import After
+from gateway.devices.platforms import platforms_for
+from gateway.devices.telling import Devices
 from gateway.errors import ConfigurationError
 from gateway.locks.claims import Claims
 from gateway.locks.once import GUARD, Guard
@@ -155,18 +157,21 @@ async def desk_for(settings: Settings) -> AsyncIterator[Desk]:
             pool_for(settings) as pool,
             _channels_session() as channels_http,
             webhook_session(allow_private=settings.allow_private_webhooks) as webhooks_http,
+            platforms_for(settings) as platforms,
         ):
             claims = Claims(redis)
             webhooks = Webhooks(
                 pool, redis, webhooks_http, cipher, allow_private=settings.allow_private_webhooks
             )
+            devices = Devices(pool, cipher, platforms)
             desk = Desk(
                 pool=pool,
                 redis=redis,
                 claims=claims,
                 accounts=Accounts(pool, cipher, channels_http),
                 webhooks=webhooks,
-                after=After(claims, webhooks),
+                devices=devices,
+                after=After(claims, webhooks, devices),
                 errands=Errands(),
                 settings=settings,
             )

@@ -23,6 +23,8 @@ from gateway.model import (
     Terminal,
 )
 
+Surplus = Literal["none", "returning", "returned", "held"]
+
 encode = msgspec.json.Encoder().encode
 _next_action = msgspec.json.Decoder(NextAction)
 
@@ -151,7 +153,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     attempt: SnapshotAttempt | None
     amount: int
     currency: str
-    surplus: Literal["none", "returning", "returned", "held"]
+    surplus: Surplus
     in_flight: list[InFlight]
     expires_at: datetime
     return_url: str | None
@@ -267,7 +269,7 @@ def snapshot(order: Order, now: datetime, refundable: frozenset[str]) -> Snapsho
         else None,
         amount=order.amount,
         currency=order.currency,
-        surplus=_surplus(order),
+        surplus=surplus_of(order),
         in_flight=[
             InFlight(attempt.channel, attempt.live_until, attempt.channel in refundable)
             for attempt in order.attempts
@@ -279,7 +281,7 @@ def snapshot(order: Order, now: datetime, refundable: frozenset[str]) -> Snapsho
     )
 
 
-def _surplus(order: Order) -> Literal["none", "returning", "returned", "held"]:
+def surplus_of(order: Order) -> Surplus:
     """Sum up what is owed back; `held`: some of it goes no further without a person."""
     surplus = [attempt for attempt in order.attempts if attempt.state is AttemptState.SURPLUS]
     if not surplus:

@@ -17,9 +17,11 @@ from cryptography.fernet import Fernet
 from msgspec import Meta, Struct
 
 from gateway.errors import ConfigurationError
+from gateway.push_settings import FROM_FILES, push_faults
 
 AMQP: Final = ("amqp://", "amqps://")
 _PREFIX: Final = "PAYONCE_"
+_HTTP_URLS: Final = ("public_url", "push_fcm_url", "push_apns_url", "push_jpush_url")
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,6 +45,16 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     max_attempts: Annotated[int, Meta(ge=1, le=100)] = 20
     duplicate_window_s: Annotated[int, Meta(ge=0, le=3600)] = 10
     sweep_interval_s: Annotated[float, Meta(ge=0.05, le=60)] = 2.0
+    push_fcm_credentials: str | None = None  # a service account's key file: JSON, or @file
+    push_fcm_url: str = "https://fcm.googleapis.com"
+    push_apns_key: str | None = None  # Apple's .p8: PEM, or @file
+    push_apns_key_id: str | None = None
+    push_apns_team_id: str | None = None
+    push_apns_topic: str | None = None  # the app's bundle id
+    push_apns_url: str = "https://api.push.apple.com"
+    push_jpush_app_key: str | None = None
+    push_jpush_master_secret: str | None = None
+    push_jpush_url: str = "https://api.jpush.cn"
     log_level: str = "info"
     otlp_endpoint: str | None = None
 
@@ -70,13 +82,21 @@ def read_settings(environ: Mapping[str, str], file: Path | None = None) -> Setti
             faults.append(f"{_PREFIX}{name.upper()} ({name}): there is no such setting")
             continue
         try:
-            values[name] = _converted(value, fields[name].type)
-        except msgspec.ValidationError as error:
+            read = _read(value) if name in FROM_FILES else value
+            values[name] = _converted(read, fields[name].type)
+        except (msgspec.ValidationError, OSError, UnicodeDecodeError) as error:
             faults.append(f"{_PREFIX}{name.upper()} ({name}): {error}")
     faults += _unusable(values)
     if faults:
         raise ConfigurationError("The settings cannot work:\n- " + "\n- ".join(faults))
     return msgspec.convert(values, Settings)
+
+
+def _read(value: object) -> object:
+    """Read the file where the value is `@file`. Raises OSError and UnicodeDecodeError."""
+    if isinstance(value, str) and value.startswith("@"):
+        return Path(value[1:]).read_text()
+    return value
 
 
 def _converted(value: object, wanted: type) -> object:
@@ -111,7 +131,7 @@ def _unusable(values: Mapping[str, object]) -> list[str]:
         "database_url": ("postgresql://", "postgres://"),
         "redis_url": ("redis://", "rediss://", "unix://"),
         "events_url": ("redis://", "rediss://", "unix://", *AMQP),
-        "public_url": ("https://", "http://"),
+        **dict.fromkeys(_HTTP_URLS, ("https://", "http://")),
     }
     for name, allowed in schemes.items():
         value = values.get(name)
@@ -123,4 +143,4 @@ def _unusable(values: Mapping[str, object]) -> list[str]:
         faults.append(
             "PAYONCE_EVENTS_URL (events_url): for RabbitMQ install PayOnce as payonce[amqp]"
         )
-    return faults
+    return faults + push_faults(values)

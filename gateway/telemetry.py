@@ -33,6 +33,7 @@ REFUNDS_WAITING = Gauge("payonce_refunds_waiting", "Refunds that go no further w
 CALLBACKS = Counter("payonce_callbacks", "Callbacks by what became of them", ["account", "result"])
 ASKS = Counter("payonce_asks", "Queries made because nobody told us", ["channel", "result"])
 WEBHOOKS = Counter("payonce_webhooks", "Calls to the order service", ["result"])
+PUSHES = Counter("payonce_pushes", "Notes to the apps of buyers", ["platform", "result"])
 EVENTS_PUBLISHED = Counter("payonce_events_published", "Events given to the message queue")
 EVENTS_WAITING = Gauge("payonce_events_waiting", "Events that the message queue has not got yet")
 DUPLICATES_PREVENTED = Counter(

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from gateway.channels.base import Callback
-from gateway.db import attempts, due, events, idempotency, refunds, submissions
+from gateway.db import attempts, devices, due, events, idempotency, refunds, submissions
 from gateway.db.due import UnknownCallback
 from gateway.model import ChannelReport, Evidence, RefundReport
 from gateway.outages import tell
@@ -41,11 +41,13 @@ async def keep_sweeping(desk: Desk) -> None:
     every_s = desk.settings.sweep_interval_s
     queue, numbered = queue_of(desk.settings), asyncio.Event()
     askers, closers, senders = Crew("ask"), Crew("expire"), Crew("deliver")
+    pushers = Crew("push")
     steps: tuple[tuple[str, float, Step], ...] = (
         ("ask", every_s, lambda: ask_overdue(desk, _taken_by(askers), askers)),
         ("expire", every_s, lambda: expire_due(desk, _taken_by(closers), closers)),
         ("refund", every_s, lambda: refund_due(desk, _BATCH)),
         ("deliver", every_s, lambda: desk.webhooks.deliver_overdue(_taken_by(senders), senders)),
+        ("push", every_s, lambda: desk.devices.tell_overdue(_taken_by(pushers), pushers)),
         ("callbacks", every_s, lambda: settle_unknown(desk)),
         ("number", min(_NUMBER_EVERY_S, every_s), lambda: _number(desk, numbered)),
         ("tidy", _TIDY_EVERY_S, lambda: _tidy(desk)),
@@ -53,7 +55,7 @@ async def keep_sweeping(desk: Desk) -> None:
     loops = [asyncio.create_task(_keep(name, pause_s, step)) for name, pause_s, step in steps]
     loops.append(asyncio.create_task(keep_publishing(desk.pool, queue, numbered, every_s)))
     async with AsyncExitStack() as stack:  # each ends, whatever befalls the ending of another
-        for close in (queue.close, askers.end, closers.end, senders.end):
+        for close in (queue.close, askers.end, closers.end, senders.end, pushers.end):
             stack.push_async_callback(close)
         stack.push_async_callback(end, loops)
         await asyncio.gather(*loops)
@@ -119,6 +121,7 @@ async def _tidy(desk: Desk) -> int:
     async with desk.pool.acquire() as conn:
         forgotten = await idempotency.forget_old(conn, 1000)
         forgotten += await submissions.forget_over(conn, 1000)
+        forgotten += await devices.forget_old(conn, 1000)
         NEEDS_ATTENTION.set(await attempts.count_needing_attention(conn))
         REFUNDS_WAITING.set(await refunds.count_waiting(conn))
     return forgotten

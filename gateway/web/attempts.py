@@ -16,6 +16,7 @@ from gateway.payments.planning import Wish
 from gateway.web.bodies import ApplyBody, Buyer
 from gateway.web.calls import Reply
 from gateway.web.keys import DESK
+from gateway.web.pages import language_of
 from gateway.web.wire import Shape, attempt_id, connection, no_such, order_id, read_json, send
 
 _APPLY: Final = Shape(ApplyBody)
@@ -23,9 +24,17 @@ _NOBODY: Final = Buyer()
 
 
 async def apply(request: web.Request, merchant: str) -> Reply:
-    """POST /v1/orders/{order}/attempts"""
-    wish = _wish(_APPLY.from_json(await read_json(request)))
-    applied = await apply_for_payment(request.app[DESK], order_id(request), wish, merchant)
+    """POST /v1/orders/{order}/attempts
+
+    Whom to tell is no part of the attempt: asked again with another device, it is the same one.
+    """
+    desk, order = request.app[DESK], order_id(request)
+    body = _APPLY.from_json(await read_json(request))
+    token = body.buyer.device_token if body.buyer else None
+    address = desk.devices.address_of(token) if token else None
+    applied = await apply_for_payment(desk, order, _wish(body), merchant)
+    if address is not None:
+        await desk.devices.add(order, address, language_of(request))
     return Reply(
         200 if applied.replayed else 201,
         applied.body,

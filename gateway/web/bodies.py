@@ -154,14 +154,26 @@ Address = Annotated[
 UserAgent = Annotated[
     str, _text(512, "The buyer's User-Agent header: 1 to 512 printable characters.")
 ]
+DeviceToken = Annotated[
+    str,
+    _text(
+        1024,
+        "The token that the buyer's app got from FCM, APNs or JPush, to be pushed a note when the "
+        "order is paid or closed. Where several of them are set up, `fcm:`, `apns:` or `jpush:` "
+        "stands before it. 1 to 1024 visible ASCII characters.",
+        rf"^[\x21-\x7e]+{_END}",
+        "jpush:1104a89792b7f9a5e3b",
+    ),
+]
 
 
 class Buyer(Struct, frozen=True, forbid_unknown_fields=True):
-    """Who pays, as far as the channel wants to know."""
+    """Who pays, as far as the channel wants to know, and which app wants to hear of it."""
 
     openid: OpenId | None = None
     ip: Address | None = None
     user_agent: UserAgent | None = None
+    device_token: DeviceToken | None = None
 
 
 class ApplyBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -179,7 +191,8 @@ class ApplyBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         | None
     ) = None
     buyer: Annotated[
-        Buyer | None, Meta(description="Who pays: an object `{openid?, ip?, user_agent?}`.")
+        Buyer | None,
+        Meta(description="Who pays: an object `{openid?, ip?, user_agent?, device_token?}`."),
     ] = None
 
 

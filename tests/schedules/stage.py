@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 
 from gateway.after import After
 from gateway.db import ordering, orders
+from gateway.devices.telling import Devices
 from gateway.errors import ChannelDown
 from gateway.ids import (
     AttemptId,
@@ -274,13 +275,15 @@ async def staged(
             operators = [(await add_operator(conn, name))[0] for name in ("Li", "Wu", "Xu", "Yu")]
         claims = SteppedClaims(redis)
         webhooks = cast(Webhooks, Outbox())
+        devices = Devices(pool, cipher, {})
         raw = Desk(
             pool=pool,
             redis=redis,
             claims=claims,
             accounts=Accounts(pool, cipher, cast(aiohttp.ClientSession, None)),
             webhooks=webhooks,
-            after=After(claims, webhooks),
+            devices=devices,
+            after=After(claims, webhooks, devices),
             errands=SteppedErrands(),
             settings=settings,
         )
