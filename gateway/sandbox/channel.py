@@ -13,12 +13,17 @@ from gateway.sandbox.ledger import Ledger, Payment
 
 
 class Shared(msgspec.Struct, frozen=True):
-    """What all channels share: one ledger, one fault board, one sender of callbacks."""
+    """What all channels share: one ledger, one fault board, one sender of callbacks.
+
+    `webhooks` says where a merchant hears news, by kind of account, for the channels that are told
+    that once and not with every payment.
+    """
 
     ledger: Ledger
     faults: FaultBoard
     callbacks: CallbackSender
     public_url: str
+    webhooks: dict[str, str] = {}
 
 
 class SandboxChannel(Protocol):

@@ -46,6 +46,13 @@ class Point(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     number: str
 
 
+class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a merchant hears news: set once for a kind of account, as on the channel's site."""
+
+    kind: str
+    url: Annotated[str, Meta(pattern="^https?://")]
+
+
 class Listed(msgspec.Struct, frozen=True):
     """Every list is answered under `data`."""
 
@@ -70,7 +77,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     field: str = ""
 
 
-Wanted = TypeVar("Wanted", Pay, Point, FaultsChange)
+Wanted = TypeVar("Wanted", Pay, Point, FaultsChange, Webhook)
 
 
 def control_routes() -> tuple[web.RouteDef, ...]:
@@ -78,6 +85,7 @@ def control_routes() -> tuple[web.RouteDef, ...]:
         web.post("/_control/pay", pay),
         web.post("/_control/scan", scan),
         web.post("/_control/decline", decline),
+        web.post("/_control/webhooks", set_webhook),
         web.post("/_control/faults", change_faults),
         web.get("/_control/faults", show_faults),
         web.get("/_control/ledger", show_ledger),
@@ -114,6 +122,14 @@ async def decline(request: web.Request) -> web.Response:
         return _json(entry_of(_channel(request, wanted.channel).decline(wanted.number)))
     except NotPayable as refusal:
         raise _refused(refusal) from refusal
+
+
+async def set_webhook(request: web.Request) -> web.Response:
+    """POST /_control/webhooks {kind, url} -> every kind with its URL"""
+    wanted = await _read(request, Webhook)
+    webhooks = request.app[SHARED].webhooks
+    webhooks[wanted.kind] = wanted.url
+    return _json(webhooks)
 
 
 async def change_faults(request: web.Request) -> web.Response:

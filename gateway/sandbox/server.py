@@ -3,7 +3,7 @@
 It imports nothing of the gateway, so that the two cannot share a mistake about the protocols.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from aiohttp import web
@@ -27,17 +27,25 @@ def sandbox_app(
     public_url: str,
     state_file: Path | None = None,
     pace: float = 1.0,
+    webhooks: Mapping[str, str] | None = None,
 ) -> web.Application:
     """Make the sandbox.
 
     `public_url` is how buyers' browsers reach it, without a slash at the end. `state_file` keeps
     the ledger between runs (JSON lines). `pace` multiplies the waits between sends of a callback:
-    1 is what the channels document, 0.001 suits a test. Raises ValueError, naming file and line,
+    1 is what the channels document, 0.001 suits a test. `webhooks` are URLs that a merchant sets
+    once, on the site of the channel, by kind of account. Raises ValueError, naming file and line,
     when the state file holds something else than a ledger.
     """
     journal = Journal(state_file, Payment) if state_file is not None else None
     faults = FaultBoard(Faults(pace=pace))
-    shared = Shared(Ledger(journal), faults, CallbackSender(faults), public_url.rstrip("/"))
+    shared = Shared(
+        Ledger(journal),
+        faults,
+        CallbackSender(faults),
+        public_url.rstrip("/"),
+        dict(webhooks or {}),
+    )
     channels: dict[str, SandboxChannel] = {
         "wechat": Wechat(keys, shared),
         "alipay": Alipay(keys, shared),

@@ -17,7 +17,8 @@ from gateway.web.keys import DESK
 
 MAX_BODY: Final = 64 * 1024
 # What proves a callback later is kept; what only the transport needed is not.
-_KEPT_HEADERS: Final = ("content-type", "user-agent", "request-id")
+_KEPT_HEADERS: Final = ("content-type", "user-agent", "request-id", "stripe-signature")
+_KEPT_BEGINNINGS: Final = ("wechatpay-", "paypal-")
 
 
 async def receive(request: web.Request) -> web.Response:
@@ -103,7 +104,7 @@ def _evidence(account: str, notification: str, number: str, callback: Callback) 
     kept = {
         name: value
         for name, value in callback.headers.items()
-        if name in _KEPT_HEADERS or name.startswith("wechatpay-")
+        if name in _KEPT_HEADERS or name.startswith(_KEPT_BEGINNINGS)
     }
     return Evidence(
         account, notification, number, msgspec.json.encode(kept).decode(), callback.body
