@@ -29,6 +29,7 @@ PayOnceError
 |  `- ServiceUnavailable        503  Retry-After
 |- ChannelRefused               a channel said no; nothing was taken
 |- ChannelUnavailable           nothing is known of what a channel did
+|  `- BillNotReady              the channel has not made the bill of that day yet
 |- QueueUnavailable             the message queue did not say that it has the events
 |- PushUnavailable              a push platform did not say that it has the note
 |- BadCallback                  a callback that is not the channel's
@@ -36,6 +37,7 @@ PayOnceError
 `- ConfigurationError           a setting that cannot work, with what to do
 """
 
+from datetime import datetime
 from typing import ClassVar
 
 
@@ -253,6 +255,14 @@ class ChannelRefused(PayOnceError):
 
 class ChannelUnavailable(PayOnceError):
     """No answer, a 5xx, or an answer whose signature fails: nothing is known."""
+
+
+class BillNotReady(ChannelUnavailable):
+    """The channel has not made the bill of that day yet; from `try_at` (UTC) on it may have."""
+
+    def __init__(self, try_at: datetime) -> None:
+        self.try_at = try_at
+        super().__init__(f"the bill is not made yet; try again from {try_at:%Y-%m-%d %H:%M} UTC on")
 
 
 class QueueUnavailable(PayOnceError):

@@ -7,13 +7,14 @@ decides that.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
+from gateway.channels.bills import Bill
 from gateway.model import ChannelReport, RefundReport, Terminal
 from gateway.money import Money
 
@@ -243,6 +244,19 @@ class Capturing(Channel, Protocol):
 
         Raises ChannelUnavailable (it may have been debited), or ChannelRefused (it was not; the
         buyer may approve again).
+        """
+        ...
+
+
+@runtime_checkable
+class Billing(Channel, Protocol):
+    """A channel that lists what it did in a day: `Traits.bills`."""
+
+    async def bill(self, day: date) -> Bill:
+        """Fetch the bill of a day as the channel counts days; of an empty day it is empty.
+
+        Raises ChannelUnavailable (also for a bill that contradicts itself), and BillNotReady where
+        it is not made yet.
         """
         ...
 
