@@ -6,7 +6,7 @@ does. And what is not listed here as a refusal is "nothing is known", never "no"
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from secrets import token_hex
 from typing import Final, TypeVar
 from urllib.parse import quote
@@ -30,7 +30,9 @@ from gateway.channels.base import (
     Traits,
     utc_now,
 )
+from gateway.channels.bills import Bill
 from gateway.channels.wechat_account import read_credentials
+from gateway.channels.wechat_bills import fetch_bill
 from gateway.channels.wechat_codes import (
     FOUND_PAID,
     NO_SUCH_ORDER,
@@ -91,6 +93,7 @@ TRAITS: Final = Traits(
     slow_ask_s=3600,
     needs_payer=frozenset({Product.JSAPI}),
     needs_client_ip=frozenset({Product.H5}),
+    bills=True,
 )
 
 _TRADES: Final = "/v3/pay/transactions"
@@ -210,6 +213,13 @@ class WeChatPay:
         if answer.status != 200:
             raise ChannelUnavailable(sentence_of(answer))
         return self._refund_report(_expected(answer, RefundAnswer), number, Source.POLL)
+
+    async def bill(self, day: date) -> Bill:
+        """Fetch what was paid and asked back on a day of Beijing's; made from 09:00 the next day.
+
+        A refund that is still under way is on it, too. Kept for three months.
+        """
+        return await fetch_bill(self._connection, self._mchid, day)
 
     def read(self, callback: Callback) -> CallbackRead:
         """Verify a callback as it was received, then translate it."""

@@ -18,11 +18,13 @@ from yarl import URL
 from gateway import __version__
 from gateway.channels import signing
 from gateway.channels.base import Clock
+from gateway.channels.downloads import MOST_ANSWERED, MOST_DOWNLOADED, read_within
 from gateway.channels.wechat_keys import SIGNATURE_TYPE, PlatformKey, PlatformKeys
 from gateway.channels.wechat_wire import Answer
 from gateway.errors import BadCallback, ChannelUnavailable, UnknownKey
 
 DEADLINE_S: Final = 5.0
+DOWNLOAD_DEADLINE_S: Final = 60.0
 CERTIFICATES: Final = "/v3/certificates"
 
 
@@ -87,12 +89,30 @@ class Connection:
         self.keys.refresh_when_old()
         return answer
 
+    async def download(self, url: str) -> Answer:
+        """Return a file that an answer named; nobody signs it. Raises ChannelUnavailable.
+
+        It is asked for where all else is: what is signed with our key goes to no other host.
+        """
+        try:
+            target = URL(url, encoded=True).raw_path_qs.removeprefix(self._path)
+            async with asyncio.timeout(DOWNLOAD_DEADLINE_S):
+                return await self._send("GET", target, b"", MOST_DOWNLOADED)
+        except ValueError as error:
+            raise ChannelUnavailable("the answer names a file by what is no URL") from error
+        except TimeoutError as error:
+            raise ChannelUnavailable(f"no file within {DOWNLOAD_DEADLINE_S:g} s") from error
+        except aiohttp.ClientError as error:
+            raise ChannelUnavailable(f"no file: {type(error).__name__}") from error
+
     def sign(self, *lines: str) -> str:
         """Sign lines that each end in a line break, as the merchant; inline, see `signing`."""
         message = "".join(f"{line}\n" for line in lines)
         return signing.sign(self._credentials.merchant_key, message.encode())
 
-    async def _send(self, method: str, target: str, body: bytes) -> Answer:
+    async def _send(
+        self, method: str, target: str, body: bytes, most: int = MOST_ANSWERED
+    ) -> Answer:
         path = self._path + target
         headers = {
             "Authorization": self._authorization(method, path, body.decode()),
@@ -109,7 +129,8 @@ class Connection:
         async with self._http.request(
             method, url, data=body or None, headers=headers, allow_redirects=False
         ) as response:
-            return Answer(response.status, response.headers, await response.read())
+            content = await read_within(response, most)
+            return Answer(response.status, response.headers, content)
 
     def _authorization(self, method: str, path: str, body: str) -> str:
         timestamp = str(int(self.clock().timestamp()))
