@@ -15,7 +15,8 @@ from msgspec.structs import replace
 
 from gateway import __version__
 from gateway.app import make_app
-from gateway.cli_setup import channel, merchant, operator
+from gateway.cli_channels import channel, secrets
+from gateway.cli_setup import merchant, operator
 from gateway.command import AS_JSON, configured, run_now, with_running
 from gateway.doctor import examine
 from gateway.embedded import embedded
@@ -45,7 +46,7 @@ def cli() -> None:
     """PayOnce: an order is never paid twice, and paid money is never lost."""
 
 
-for group in (merchant, channel, operator):
+for group in (merchant, channel, operator, secrets):
     cli.add_command(group)
 
 

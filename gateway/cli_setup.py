@@ -1,18 +1,18 @@
-"""The commands that set up: merchants, their channel accounts, and operators."""
+"""The commands that set up merchants and operators."""
 
-from base64 import b64encode
 from datetime import timedelta
-from pathlib import Path
 
 import click
 
 from gateway.command import AS_JSON, say, say_rows, with_database
-from gateway.db import accounts, merchants, operators
+from gateway.db import merchants, operators
+from gateway.db.merchants import Merchant
 from gateway.db.orders import Connection
-from gateway.errors import ConfigurationError
-from gateway.merchants import add_channel, add_merchant, let_key_in
+from gateway.errors import ConfigurationError, InvalidRequest
+from gateway.merchants import add_merchant, let_key_in
 from gateway.operators import add_operator, revoke_operator
 from gateway.secrets import Cipher, new_api_key, new_webhook_secret
+from gateway.web.urls import check_notify_url
 
 
 @click.group()
@@ -27,6 +27,7 @@ def merchant() -> None:
 @AS_JSON
 def merchant_add(merchant_id: str, name: str, notify_url: str | None, as_json: bool) -> None:
     """Add a merchant; prints its API key and webhook secret, which are shown this once."""
+    _must_be_usable(notify_url)
     api_key, webhook_secret = new_api_key(), new_webhook_secret()
 
     async def run(conn: Connection, cipher: Cipher) -> None:
@@ -45,11 +46,8 @@ def merchant_add(merchant_id: str, name: str, notify_url: str | None, as_json: b
 def merchant_list(as_json: bool) -> None:
     """List the merchants."""
 
-    async def run(conn: Connection, _cipher: Cipher) -> list[dict[str, str | None]]:
-        return [
-            {"id": each.id, "name": each.name, "notify_url": each.notify_url}
-            for each in await merchants.read_all(conn)
-        ]
+    async def run(conn: Connection, _cipher: Cipher) -> list[dict[str, str]]:
+        return [_listed(each) for each in await merchants.read_all(conn)]
 
     say_rows(with_database(run), as_json)
 
@@ -65,7 +63,7 @@ def merchant_rotate_key(merchant_id: str, overlap_hours: int, as_json: bool) -> 
     async def run(conn: Connection, _cipher: Cipher) -> None:
         async with conn.transaction():
             if await merchants.read(conn, merchant_id) is None:
-                raise ConfigurationError(f"--id: there is no merchant {merchant_id!r}")
+                raise _no_such_merchant(merchant_id)
             await merchants.retire_keys(conn, merchant_id, timedelta(hours=overlap_hours))
             await let_key_in(conn, merchant_id, api_key)
 
@@ -73,83 +71,49 @@ def merchant_rotate_key(merchant_id: str, overlap_hours: int, as_json: bool) -> 
     say({"id": merchant_id, "api_key": api_key}, as_json)
 
 
-@merchant.command("surplus-refunds")
+@merchant.command("set")
 @click.option("--id", "merchant_id", required=True)
-@click.argument("choice", type=click.Choice(["auto", "held"]))
+@click.option("--name")
+@click.option("--notify-url", help="Where webhooks go when an order names no place; '': nowhere.")
+@click.option(
+    "--surplus-refunds",
+    type=click.Choice(["auto", "held"]),
+    help="Surplus money goes back by itself, or each refund of it waits for operators.",
+)
+@click.option(
+    "--extend-for-slow-channels",
+    type=click.Choice(["on", "off"]),
+    help="A voucher that is paid for days keeps its order open, or is not offered.",
+)
 @AS_JSON
-def merchant_surplus_refunds(merchant_id: str, choice: str, as_json: bool) -> None:
-    """Let surplus money be given back by itself, or hold each of its refunds for operators."""
-
-    async def run(conn: Connection, _cipher: Cipher) -> None:
-        if not await merchants.set_surplus_refunds(conn, merchant_id, choice):
-            raise ConfigurationError(f"--id: there is no merchant {merchant_id!r}")
-
-    with_database(run)
-    say({"id": merchant_id, "surplus_refunds": choice}, as_json)
-
-
-@click.group()
-def channel() -> None:
-    """Merchants' accounts at channels."""
-
-
-@channel.command("add")
-@click.option("--merchant", "merchant_id", required=True)
-@click.option("--id", "account", required=True, help="In callback URLs; keep it.")
-@click.option("--kind", required=True)
-@click.option("--set", "said", multiple=True, metavar="KEY=VALUE", help="VALUE or @FILE.")
-@click.option("--secret", "hidden", multiple=True, metavar="KEY=@FILE", help="Kept out of ps.")
-@click.option("--priority", default=100, show_default=True, help="The lowest takes a payment.")
-@click.option("--terminals", default="pc,wap,webview,app", show_default=True)
-@AS_JSON
-def channel_add(
+def merchant_set(
     merchant_id: str,
-    account: str,
-    kind: str,
-    said: tuple[str, ...],
-    hidden: tuple[str, ...],
-    priority: int,
-    terminals: str,
+    name: str | None,
+    notify_url: str | None,
+    surplus_refunds: str | None,
+    extend_for_slow_channels: str | None,
     as_json: bool,
 ) -> None:
-    """Add a channel account, or change one; the settings are tried before they are written."""
-    settings = dict(_pair(text) for text in (*said, *hidden))
+    """Change what is named of a merchant, and nothing else."""
+    extend = None if extend_for_slow_channels is None else extend_for_slow_channels == "on"
+    if (name, notify_url, surplus_refunds, extend) == (None,) * 4:
+        raise ConfigurationError("nothing to change: say --name, --notify-url ...")
+    _must_be_usable(notify_url)
 
-    async def run(conn: Connection, cipher: Cipher) -> None:
-        await add_channel(
+    async def run(conn: Connection, _cipher: Cipher) -> Merchant:
+        changed = await merchants.change(
             conn,
-            cipher,
             merchant_id,
-            account,
-            kind,
-            settings,
-            priority=priority,
-            terminals=tuple(terminals.split(",")),
+            name=name,
+            notify_url=notify_url,
+            surplus_refunds=surplus_refunds,
+            extend_for_slow_channels=extend,
         )
+        if changed is None:
+            raise _no_such_merchant(merchant_id)
+        return changed
 
-    with_database(run)
-    say({"id": account, "kind": kind, "merchant": merchant_id}, as_json)
-
-
-@channel.command("list")
-@AS_JSON
-def channel_list(as_json: bool) -> None:
-    """List the channel accounts, without their secrets."""
-
-    async def run(conn: Connection, _cipher: Cipher) -> list[dict[str, str | None]]:
-        return [
-            {
-                "id": each.id,
-                "merchant": each.merchant,
-                "kind": each.kind,
-                "priority": str(each.priority),
-                "terminals": ",".join(each.terminals),
-                "enabled": "yes" if each.enabled else "no",
-            }
-            for each in await accounts.read_all(conn)
-        ]
-
-    say_rows(with_database(run), as_json)
+    say(_listed(with_database(run)), as_json)
 
 
 @click.group()
@@ -175,7 +139,7 @@ def operator_add(name: str, as_json: bool) -> None:
 def operator_list(as_json: bool) -> None:
     """List the operators, without their tokens."""
 
-    async def run(conn: Connection, _cipher: Cipher) -> list[dict[str, str | None]]:
+    async def run(conn: Connection, _cipher: Cipher) -> list[dict[str, str]]:
         return [
             {"id": each.id, "name": each.name, "revoked": "yes" if each.revoked_at else "no"}
             for each in await operators.read_all(conn)
@@ -197,21 +161,25 @@ def operator_revoke(operator_id: str, as_json: bool) -> None:
     say({"id": operator_id, "revoked": "yes"}, as_json)
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise ConfigurationError(f"--set/--secret: {name!r} is not KEY=VALUE")
-    if value.startswith("@"):
-        try:
-            return name, _text_of(Path(value[1:]).read_bytes())
-        except OSError as error:
-            raise ConfigurationError(f"{name}: {value[1:]}: {error.strerror}") from error
-    return name, value
+def _listed(merchant: Merchant) -> dict[str, str]:
+    return {
+        "id": merchant.id,
+        "name": merchant.name,
+        "notify_url": merchant.notify_url or "",
+        "surplus_refunds": merchant.surplus_refunds,
+        "extend_for_slow_channels": "on" if merchant.extend_for_slow_channels else "off",
+    }
 
 
-def _text_of(content: bytes) -> str:
-    """Return a file's text; of one that is none, such as a .pfx, the base64."""
+def _no_such_merchant(merchant_id: str) -> ConfigurationError:
+    return ConfigurationError(f"--id: there is no merchant {merchant_id!r}")
+
+
+def _must_be_usable(notify_url: str | None) -> None:
+    """Refuse what is no URL; whether webhooks may go there is looked at when they do."""
+    if not notify_url:
+        return
     try:
-        return content.decode()
-    except UnicodeDecodeError:
-        return b64encode(content).decode()
+        check_notify_url(notify_url, allow_private=True)
+    except InvalidRequest as error:
+        raise ConfigurationError(f"--notify-url: {error.detail}") from error

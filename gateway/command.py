@@ -1,7 +1,7 @@
 """What the commands share: their settings, a database to work on, and how they answer."""
 
 import json
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -65,7 +65,7 @@ def with_database(run: Callable[[Connection, Cipher], Awaitable[T]]) -> T:
     return run_now(work())
 
 
-def say(fields: dict[str, str], as_json: bool) -> None:
+def say(fields: Mapping[str, str], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(fields))
     else:
@@ -73,11 +73,11 @@ def say(fields: dict[str, str], as_json: bool) -> None:
             click.echo(f"{name}: {value}")
 
 
-def say_rows(rows: list[dict[str, str | None]], as_json: bool) -> None:
+def say_rows(rows: Sequence[Mapping[str, object]], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows))
         return
     table = Table(*(rows[0] if rows else ()))
     for row in rows:
-        table.add_row(*(value or "" for value in row.values()))
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
     Console().print(table)

@@ -8,16 +8,17 @@ from msgspec import Struct
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from gateway.channel_check import check_all
 from gateway.db import accounts
 from gateway.errors import ConfigurationError, PayOnceError
-from gateway.lifespan import desk_for, pool_for
+from gateway.lifespan import pool_for
 from gateway.migrate import pending
+from gateway.secret_rotation import Rotated, look
 from gateway.secrets import Cipher
 from gateway.settings import Settings
 from workers.publish import queue_of
 
 _CLOCK_MAY_DIFFER_S = 5.0
-_NOBODY = "PAYONCEDOCTOR0000000000000"
 
 
 class Finding(Struct, frozen=True):
@@ -27,14 +28,14 @@ class Finding(Struct, frozen=True):
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Check the secret keys, PostgreSQL, its migrations and clock, Redis, the message queue, and
-    every channel account.
+    """Check the secret keys and what they encrypt, PostgreSQL, its migrations and clock, Redis, the
+    message queue, and every enabled channel account.
     """
     findings = [_secret_keys(settings), *await _postgresql(settings), await _redis(settings)]
     if settings.events_url is not None:
         findings.append(await _message_queue(settings))
     if all(finding.ok for finding in findings):
-        findings += await _channels(settings)
+        findings += await _kept(settings)
     return findings
 
 
@@ -98,22 +99,24 @@ async def _message_queue(settings: Settings) -> Finding:
     return Finding("message queue", True, "answers")
 
 
-async def _channels(settings: Settings) -> list[Finding]:
-    """Query a number that no channel can know: a signed "not found" proves keys and clock."""
-    async with desk_for(settings) as desk:
-        async with desk.pool.acquire() as conn:
-            rows = await accounts.read_all(conn)
-        findings = []
-        for row in rows:
-            account = await desk.accounts.by_id(row.id)
-            if account is None:
-                says = "its settings cannot work; the log says why"
-                findings.append(Finding(f"channel {row.id}", False, says))
-                continue
-            try:
-                report = await account.adapter.query(_NOBODY)
-            except PayOnceError as error:
-                findings.append(Finding(f"channel {row.id}", False, str(error)))
-            else:
-                findings.append(Finding(f"channel {row.id}", True, f"answers {report.outcome}"))
-    return findings
+async def _kept(settings: Settings) -> list[Finding]:
+    """Look at what is encrypted, and at every enabled account."""
+    cipher = Cipher(settings.secret_keys)
+    async with pool_for(settings) as pool, pool.acquire() as conn:
+        kept = await look(conn, cipher)
+        rows = [row for row in await accounts.read_all(conn) if row.enabled]
+    checked = await check_all(rows, cipher)
+    findings = [Finding(f"channel {each.account}", each.ok, each.says) for each in checked]
+    return [_of_rotation(kept), *findings]
+
+
+def _of_rotation(kept: list[Rotated]) -> Finding:
+    unreadable = [f"{each.holds} {name}" for each in kept for name in each.unreadable]
+    old = [f"{each.rewritten} {each.holds}" for each in kept if each.rewritten]
+    if unreadable:
+        says = "no key of PAYONCE_SECRET_KEYS decrypts those of " + ", ".join(unreadable[:10])
+        return Finding("secrets", False, f"{says}; add the key that they were written with")
+    if old:
+        says = f"{', '.join(old)} still need an older key; run `payonce secrets rotate`"
+        return Finding("secrets", True, says)
+    return Finding("secrets", True, "all encrypted with the first key")

@@ -1,7 +1,7 @@
 """Secrets at rest: encrypted with the first of PAYONCE_SECRET_KEYS, readable with any of them.
 
-Rotation: put a new key first, restart; what is written from then on uses it, and what was written
-before stays readable until the old key is taken away.
+Rotation: put a new key first, restart; what is written from then on uses it. What was written
+before stays readable, and `payonce secrets rotate` writes it again; then the old key can go.
 """
 
 import base64
@@ -24,6 +24,7 @@ class Cipher:
                 "PAYONCE_SECRET_KEYS (secret_keys): is not set; "
                 "make a key with `payonce new-secret-key`"
             )
+        self._first = Fernet(keys[0])
         self._fernet = MultiFernet([Fernet(key) for key in keys])
 
     def encrypt(self, value: dict[str, str] | list[str]) -> bytes:
@@ -34,6 +35,29 @@ class Cipher:
 
     def decrypt_list(self, token: bytes) -> list[str]:
         return msgspec.json.decode(self._plain(token), type=list[str])
+
+    def is_current(self, token: bytes) -> bool:
+        """Was it encrypted with the first key?"""
+        try:
+            self._first.decrypt(token)
+        except InvalidToken:
+            return False
+        return True
+
+    def renew(self, token: bytes) -> bytes:
+        """Encrypt with the first key what any of them decrypts. Raises ConfigurationError."""
+        return self._first.encrypt(self._plain(token))
+
+    def decrypt_fresh(self, token: bytes, age_s: int) -> dict[str, str] | None:
+        """Return what was encrypted within the last `age_s` seconds; None for all else.
+
+        For what comes back from a browser: it may be old, of a key that is gone, or anybody's.
+        """
+        try:
+            plain = self._fernet.decrypt(token, ttl=age_s)
+            return msgspec.json.decode(plain, type=dict[str, str])
+        except (InvalidToken, msgspec.DecodeError):
+            return None
 
     def _plain(self, token: bytes) -> bytes:
         try:

@@ -31,9 +31,10 @@ async def test_an_operator_is_added_once_and_its_token_is_kept_hashed(
 async def test_a_merchants_surplus_can_be_held(payonce: Command, pool: asyncpg.Pool) -> None:
     payonce.answer("merchant", "add", "--id", "shop", "--name", "Shop")
     for choice in ("held", "auto"):
-        payonce.answer("merchant", "surplus-refunds", "--id", "shop", choice)
+        payonce.answer("merchant", "set", "--id", "shop", "--surplus-refunds", choice)
         assert await pool.fetchval("SELECT surplus_refunds FROM merchants") == choice
-    assert payonce("merchant", "surplus-refunds", "--id", "nobody", "held").returncode == 1
+    nobody = payonce("merchant", "set", "--id", "nobody", "--surplus-refunds", "held")
+    assert (nobody.returncode, "--id" in nobody.stderr) == (1, True)
 
 
 def test_limits_that_are_no_amounts_are_refused(payonce: Command) -> None:

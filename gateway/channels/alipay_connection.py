@@ -90,7 +90,10 @@ class Connection:
         except TimeoutError as error:
             raise ChannelUnavailable(f"no answer within {self._deadline_s:g} s") from error
         except BadCallback as error:
-            raise ChannelUnavailable(f"an answer that is not Alipay's: {error}") from error
+            raise ChannelUnavailable(
+                f"an answer that is not Alipay's: {error}; check alipay_public_key, or "
+                "alipay_certificate and root_certificate"
+            ) from error
         inner = read_body(envelope.inner, _Inner)
         if inner is None:
             raise ChannelUnavailable("the answer has no code")

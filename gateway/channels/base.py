@@ -289,3 +289,15 @@ class Recognising(Channel, Protocol):
     def recogniser(self) -> Recogniser | None:
         """None: the account was not given what it takes; the merchant has to say who pays."""
         ...
+
+
+@runtime_checkable
+class Proving(Channel, Protocol):
+    """A channel that does not sign its "not found"."""
+
+    async def prove(self) -> None:
+        """Ask for a signed answer that is about no payment: its key, and ours, are right.
+
+        Raises ChannelUnavailable with what to do.
+        """
+        ...

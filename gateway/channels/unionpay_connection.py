@@ -69,7 +69,9 @@ class Connection:
         try:
             self.believed.check(said)
         except BadCallback as error:
-            raise ChannelUnavailable(f"an answer that is not UnionPay's: {error}") from error
+            raise ChannelUnavailable(
+                f"an answer that is not UnionPay's: {error}; check root_cert and middle_cert"
+            ) from error
         answer = read_fields(said, Answer)
         if answer is None:
             raise ChannelUnavailable("the answer does not say what it is about")

@@ -240,6 +240,10 @@ class WeChatPay:
         """Learn new platform certificates; how often is limited, and a failure changes nothing."""
         await self._connection.keys.refresh()
 
+    async def prove(self) -> None:
+        """Ask for a signed answer that is about no payment."""
+        await self._connection.prove()
+
     def acknowledgement(self) -> tuple[int, bytes]:
         return 204, b""
 

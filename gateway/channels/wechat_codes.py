@@ -29,11 +29,16 @@ NO_SUCH_ORDER: Final = frozenset({"ORDER_NOT_EXIST", "ORDERNOTEXIST"})
 FOUND_PAID: Final = frozenset({"ORDERPAID", "TRADE_ERROR"})
 
 _HINTS: Final = {
-    "SIGN_ERROR": "check merchant_serial and merchant_key, and this machine's clock",
     "NO_AUTH": "the merchant account has not been given this product",
     "APPID_MCHID_NOT_MATCH": "check appid and mchid: they are not bound to each other",
     "MCH_NOT_EXISTS": "check mchid",
     "NOT_ENOUGH": "top up the account that refunds are taken from",
+}
+# One code for whatever is wrong with a signature; by a word of its sentence, what that is.
+_SIGN_HINTS: Final = {
+    "时间": "set this machine's clock: it is more than five minutes off",
+    "序列号": "check merchant_serial, and that it is a certificate of mchid",
+    "": "check merchant_key: it must belong to the certificate of merchant_serial",
 }
 _LONGEST_SENTENCE: Final = 300
 
@@ -59,8 +64,12 @@ def refuse_refund(answer: Answer) -> NoReturn:
 def sentence_of(answer: Answer) -> str:
     """Say for the operator what WeChat Pay answered, and what to do where we know."""
     refusal = answer.refusal
+    if not refusal.code:
+        return f"HTTP {answer.status}, in words that are not WeChat Pay's"
     said = " ".join(filter(None, (str(answer.status), refusal.code, refusal.message)))
     hint = _HINTS.get(refusal.code)
+    if refusal.code == "SIGN_ERROR":
+        hint = next(hint for word, hint in _SIGN_HINTS.items() if word in refusal.message)
     return f"{said[:_LONGEST_SENTENCE]} ({hint})" if hint else said[:_LONGEST_SENTENCE]
 
 

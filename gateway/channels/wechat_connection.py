@@ -19,7 +19,13 @@ from gateway import __version__
 from gateway.channels import signing
 from gateway.channels.base import Clock
 from gateway.channels.downloads import MOST_ANSWERED, MOST_DOWNLOADED, read_within
-from gateway.channels.wechat_keys import SIGNATURE_TYPE, PlatformKey, PlatformKeys
+from gateway.channels.wechat_codes import sentence_of
+from gateway.channels.wechat_keys import (
+    SIGNATURE_TYPE,
+    PlatformKey,
+    PlatformKeys,
+    read_certificates,
+)
 from gateway.channels.wechat_wire import Answer
 from gateway.errors import BadCallback, ChannelUnavailable, UnknownKey
 
@@ -89,6 +95,19 @@ class Connection:
         self.keys.refresh_when_old()
         return answer
 
+    async def prove(self) -> None:
+        """Ask for the certificates, which are signed, and sealed with the APIv3 key.
+
+        A merchant that has only the public key is told that there are none, and that is not signed.
+        Raises ChannelUnavailable.
+        """
+        answer = await self.call("GET", CERTIFICATES)
+        if answer.status == 404:
+            return
+        if answer.status != 200:
+            raise ChannelUnavailable(sentence_of(answer))
+        read_certificates(answer, self._credentials.apiv3_key)
+
     async def download(self, url: str) -> Answer:
         """Return a file that an answer named; nobody signs it. Raises ChannelUnavailable.
 
@@ -150,7 +169,10 @@ class Connection:
                 await self.keys.refresh()
                 self.keys.current.check(answer.headers, answer.body, self.clock())
         except BadCallback as error:
-            raise ChannelUnavailable(f"an answer that is not WeChat Pay's: {error}") from error
+            raise ChannelUnavailable(
+                f"an answer that is not WeChat Pay's: {error}; check public_key and public_key_id, "
+                "or platform_certificates"
+            ) from error
 
     async def _download_certificates(self) -> Answer:
         """Fetch the sealed list. It is not verified here: its own certificates must do that."""

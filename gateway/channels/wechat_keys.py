@@ -123,7 +123,7 @@ class PlatformKeys:
     async def _replace(self, download: Callable[[], Awaitable[Answer]]) -> None:
         try:
             answer = await download()
-            learnt = _read_certificates(answer, self._apiv3_key)
+            learnt = read_certificates(answer, self._apiv3_key)
             # A new certificate may vouch for the list that it came in, because only WeChat Pay can
             # have sealed it; one that we knew before is not replaced for that.
             Keys({**learnt, **self.current.by_serial}).check(
@@ -169,7 +169,8 @@ def unseal(apiv3_key: bytes, sealed: Sealed) -> bytes | None:
         return None
 
 
-def _read_certificates(answer: Answer, apiv3_key: bytes) -> dict[str, PlatformKey]:
+def read_certificates(answer: Answer, apiv3_key: bytes) -> dict[str, PlatformKey]:
+    """Return the keys that WeChat Pay lists, unsealed. Raises ChannelUnavailable."""
     if answer.status != 200:
         raise ChannelUnavailable(f"{answer.status} {answer.refusal.code}")
     listed = read_body(answer.body, CertificateList)

@@ -7,7 +7,9 @@ from msgspec import Struct
 
 from gateway.db.orders import Connection
 
-_COLUMNS: Final = "id, merchant, kind, settings, secrets, priority, terminals, enabled"
+_COLUMNS: Final = """id, merchant, kind, settings, secrets, priority, terminals, enabled,
+    (SELECT extend_for_slow_channels FROM merchants m WHERE m.id = channel_accounts.merchant)
+"""
 _OF_MERCHANT: Final = f"""
     SELECT {_COLUMNS} FROM channel_accounts WHERE merchant = $1 AND enabled ORDER BY priority, id
 """
@@ -33,7 +35,8 @@ _SWITCH: Final = f"""
 """
 _SWITCH_TERMINAL: Final = f"""
     UPDATE channel_accounts
-    SET terminals = array_remove(terminals, $3) || CASE WHEN $2 THEN ARRAY[$3] ELSE '{{}}' END
+    SET terminals = array_remove(terminals, $3::text)
+        || CASE WHEN $2 THEN ARRAY[$3::text] ELSE '{{}}'::text[] END
     WHERE id = $1 RETURNING {_COLUMNS}
 """
 
@@ -47,6 +50,7 @@ class AccountRow(Struct, frozen=True):
     priority: int
     terminals: list[str]
     enabled: bool
+    extends_orders: bool = True  # as its merchant wants it for channels that are slow
 
 
 async def of_merchant(conn: Connection, merchant: str) -> list[AccountRow]:

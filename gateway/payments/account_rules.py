@@ -16,6 +16,8 @@ from gateway.money import MAX_AMOUNT, Money
 
 _LADDER: Final = "ask_ladder"
 _TIMEOUT: Final = "ask_timeout_s"
+_SLOW_LADDER: Final = "slow_ask_ladder"  # of channels that are paid days later
+_LIKE: Final = {_LADDER: "3,10,30", _TIMEOUT: "20", _SLOW_LADDER: "3600,21600,86400"}
 _STEADY_FOR_S: Final = 1800  # asked every so many seconds for so long, then slowly
 _AMOUNT: Final = r"[0-9]{1,18}"
 
@@ -45,9 +47,13 @@ def read_bounds(settings: Mapping[str, str]) -> Bounds:
     return bounds
 
 
-def read_ladder(settings: Mapping[str, str]) -> tuple[int, ...] | None:
-    """Read `ask_ladder` ("3,10,30") or `ask_timeout_s` ("20": every 20 s), where one is set."""
+def read_ladder(settings: Mapping[str, str], *, slow: bool = False) -> tuple[int, ...] | None:
+    """Read `ask_ladder` ("3,10,30") or `ask_timeout_s` ("20": every 20 s), where one is set; of a
+    `slow` channel, which takes days, `slow_ask_ladder`.
+    """
     name = _LADDER if settings.get(_LADDER) else _TIMEOUT
+    if slow:
+        name = _SLOW_LADDER
     text = settings.get(name)
     if not text:
         return None
@@ -56,13 +62,13 @@ def read_ladder(settings: Mapping[str, str]) -> tuple[int, ...] | None:
     except ValueError:
         steps = ()
     if not steps or min(steps) < 1 or (name == _TIMEOUT and len(steps) > 1):
-        like = "3,10,30" if name == _LADDER else "20"
+        like = _LIKE[name]
         raise ConfigurationError(f"{name}: must be whole seconds from 1, like {like}; not {text!r}")
-    return steps if name == _LADDER else steps * max(1, _STEADY_FOR_S // steps[0])
+    return steps * max(1, _STEADY_FOR_S // steps[0]) if name == _TIMEOUT else steps
 
 
 def _read_steps(field: str, text: str) -> object:
-    return read_ladder({field: text})
+    return read_ladder({field: text}, slow=field == _SLOW_LADDER)
 
 
 SETTINGS: Final = (
@@ -76,6 +82,12 @@ SETTINGS: Final = (
     Setting("max_amount", "give whole minor units, like 5000000", _AMOUNT, default=""),
     Setting(_LADDER, "give whole seconds, like 3,10,30", default="", read=_read_steps),
     Setting(_TIMEOUT, "give whole seconds, like 20", default="", read=_read_steps),
+    Setting(
+        _SLOW_LADDER,
+        "give whole seconds, like 3600,21600,86400, for channels that are paid days later",
+        default="",
+        read=_read_steps,
+    ),
     Setting(
         "refund_limit", "must be whole minor units from 0, like 100000", _AMOUNT, default="100000"
     ),

@@ -47,6 +47,7 @@ class Account(Struct, frozen=True):
     terminals: frozenset[str]
     ask_ladder_s: tuple[int, ...]
     bounds: Bounds = Bounds()
+    extends_orders: bool = True  # may it take payments that are made days later?
 
     def takes(self, channel: str, terminal: Terminal, money: Money) -> bool:
         traits = self.adapter.traits
@@ -57,6 +58,7 @@ class Account(Struct, frozen=True):
             and money.currency in traits.currencies
             and traits.minimum <= money.amount <= traits.maximum
             and self.bounds.hold(money)
+            and (traits.voucher is None or self.extends_orders)
         )
 
     def next_ask_s(self, asks: int) -> int:
@@ -118,7 +120,18 @@ class Accounts:
             f"No enabled account takes {money.amount} {money.currency} (minor units) through "
             f"`{channel}` on terminal `{terminal}`"
             + (f" as product `{product}`." if product else ".")
+            + await self._why_not_slow(merchant, channel)
         )
+
+    async def _why_not_slow(self, merchant: str, channel: str) -> str:
+        for account in await self.of_merchant(merchant):
+            traits = account.adapter.traits
+            if traits.channel == channel and traits.voucher and not account.extends_orders:
+                return (
+                    " It is paid days later, and the merchant's setting `extend_for_slow_channels`,"
+                    " which lets orders wait for that, is off."
+                )
+        return ""
 
     async def offered(
         self, merchant: str, terminal: Terminal, money: Money
@@ -181,23 +194,25 @@ def build(row: AccountRow, cipher: Cipher, http: aiohttp.ClientSession) -> tuple
     """
     if row.kind not in MAKERS:
         raise ConfigurationError(f"kind: there is no {row.kind!r} in this release")
-    settings, secrets = texts_of(row, cipher)
-    ladder, bounds = read_ladder(settings), read_bounds(settings)
+    settings, secrets = read_row(row, cipher)
     adapters = [make(row.id, settings, secrets, http) for make in MAKERS[row.kind]]
-    return tuple(
-        Account(
-            row.id,
-            row.merchant,
-            adapter,
-            frozenset(row.terminals),
-            ladder or adapter.traits.ask_ladder_s,
-            bounds,
-        )
-        for adapter in adapters
+    return tuple(_account(row, settings, adapter) for adapter in adapters)
+
+
+def _account(row: AccountRow, settings: Mapping[str, str], adapter: Channel) -> Account:
+    traits = adapter.traits
+    return Account(
+        row.id,
+        row.merchant,
+        adapter,
+        frozenset(row.terminals),
+        read_ladder(settings, slow=traits.voucher is not None) or traits.ask_ladder_s,
+        read_bounds(settings),
+        row.extends_orders,
     )
 
 
-def texts_of(row: AccountRow, cipher: Cipher) -> tuple[dict[str, str], dict[str, str]]:
+def read_row(row: AccountRow, cipher: Cipher) -> tuple[dict[str, str], dict[str, str]]:
     """Return an account's settings, and its secrets decrypted. Raises ConfigurationError."""
     try:
         settings = msgspec.json.decode(row.settings, type=dict[str, str])

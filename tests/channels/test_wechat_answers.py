@@ -101,7 +101,7 @@ async def test_create_answered_by_anything_else_tells_nothing(
 
 async def test_a_wrong_signature_of_ours_is_explained_to_the_operator(bench: StubBench) -> None:
     bench.stub.answers["create"] = 401, refusal("SIGN_ERROR", "签名错误")
-    with pytest.raises(ChannelRefused, match="merchant_serial and merchant_key") as refused:
+    with pytest.raises(ChannelRefused, match="check merchant_key") as refused:
         await bench.channel.create(request_of(bench))
     for secret in (bench.keys.apiv3_key, "PRIVATE KEY"):
         assert secret not in str(refused.value)

@@ -1,0 +1,67 @@
+"""What can be paid with, and what each channel can do: the adapters' own data, as a table.
+
+`payonce channel kinds` prints it, and docs/channels.md holds the same.
+"""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Final
+
+from gateway.channels.base import Traits
+from gateway.channels.kinds import KINDS
+
+_UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def capabilities() -> list[dict[str, str]]:
+    """Return one row for each channel: what it can do, by name. Amounts are in minor units."""
+    return [_row(kind, traits) for kind, each in KINDS.items() for traits in each.channels]
+
+
+def turned(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Turn the table round: one row for each thing, one column for each channel."""
+    names = [name for name in rows[0] if name != "channel"]
+    return [{"": name, **{row["channel"]: row[name] for row in rows}} for name in names]
+
+
+def markdown() -> str:
+    """Return the table as docs/channels.md holds it."""
+    rows = turned(capabilities())
+    heads = [f"`{name}`" if name else "" for name in rows[0]]
+    lines = [heads, ["---"] * len(heads), *(list(row.values()) for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _row(kind: str, traits: Traits) -> dict[str, str]:
+    return {
+        "channel": traits.channel,
+        "kind of account": kind,
+        "products": ", ".join(_products(traits)),
+        "who debits": "we, by capture" if traits.captures else "the channel",
+        "is closed": "yes" if traits.closes else "never",
+        "can be paid after closing": "perhaps" if traits.live_after_close else "no",
+        "gives refunds": "yes" if traits.refunds else "no",
+        "money late after `pay_by`": _lasting(traits.late_margin.total_seconds()),
+        "currencies": ", ".join(sorted(traits.currencies)),
+        "amounts": f"{traits.minimum} to {traits.maximum}",
+        "is asked after": _ladder(traits),
+        "lists its day (bills)": "yes" if traits.bills else "no",
+    }
+
+
+def _products(traits: Traits) -> Iterable[str]:
+    for product in dict.fromkeys((*traits.products.values(), *sorted(traits.all_products))):
+        at = [terminal for terminal, default in traits.products.items() if default == product]
+        yield f"{product} ({', '.join(at)})" if at else str(product)
+
+
+def _ladder(traits: Traits) -> str:
+    steps = ", ".join(map(_lasting, traits.ask_ladder_s))
+    return f"{steps}, then every {_lasting(traits.slow_ask_s)}"
+
+
+def _lasting(seconds: float) -> str:
+    for size, unit in _UNITS:
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:.0f} {unit}"
+    return str(timedelta(seconds=seconds))
