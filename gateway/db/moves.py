@@ -111,7 +111,9 @@ _KEEP_UNKNOWN: Final = """
 """
 _OPEN_ATTEMPT: Final = """
     WITH moved AS (
-        UPDATE orders SET version = version + 1
+        UPDATE orders SET version = version + 1,
+            expires_at = CASE WHEN $18 THEN greatest(expires_at, $13) ELSE expires_at END,
+            due_at = CASE WHEN $18 THEN greatest(due_at, $14) ELSE due_at END
         WHERE id = $2 AND version = $3 AND state = 'open' AND expires_at > now()
         RETURNING id
     )
@@ -222,10 +224,14 @@ async def keep_unknown(conn: Connection, evidence: Evidence) -> None:
     await conn.execute(_KEEP_UNKNOWN, *evidence_fields(evidence))
 
 
-async def open_attempt(conn: Connection, order: Order, attempt: Attempt) -> bool:
+async def open_attempt(
+    conn: Connection, order: Order, attempt: Attempt, *, order_waits: bool = False
+) -> bool:
     """Insert an attempt as `created`, while the order is open, unexpired and as it was read.
 
-    Raises asyncpg.UniqueViolationError where the order has an offered attempt already.
+    `order_waits`: it can be paid for days, so the order expires no sooner, and is closed when its
+    money can arrive no more. Raises asyncpg.UniqueViolationError where the order has an offered
+    attempt already.
     """
     return bool(
         await conn.fetchval(
@@ -247,6 +253,7 @@ async def open_attempt(conn: Connection, order: Order, attempt: Attempt) -> bool
             attempt.calling_until,
             attempt.ask_at,
             attempt.created_at,
+            order_waits,
         )
     )
 

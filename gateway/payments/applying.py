@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
+from hashlib import blake2s
 from typing import Final
 
 import asyncpg
@@ -96,6 +97,8 @@ async def apply_for_payment(
     ApplyInProgress, RateLimited, ChannelNotConfigured, ChannelRefusal, ChannelDown or NotFound.
     """
     same = f"{wish.channel}|{wish.product or wish.terminal}|{wish.openid}"
+    if wish.buyer.tax_id:
+        same += f"|{_digest(wish.buyer.tax_id, order_id)}"
     claim = await _claim_or_wait(desk, order_id, same)
     if claim.said is Said.FINAL:
         final = decode_final(claim.body)
@@ -175,7 +178,10 @@ class Application:
             taker = await self._taker(order)
             planned = plan(order, taker, now, self._spent)
             if planned is None or planned[0] in (Step.CLOSE_OLD, Step.SUPERSEDE):
+                # Said before anything is closed for an attempt that cannot be made.
                 self._must_have_room(order)
+                if taker.names_buyer:
+                    self._wish.buyer.details(taker.product)
             if planned is None:
                 applied = await self._open_and_call(order, taker, now)
             else:
@@ -207,7 +213,8 @@ class Application:
             raise InvalidRequest(
                 "buyer.ip", f"`{product}` needs the address of the buyer's device."
             )
-        takers = [Taker(account, product, wish.openid) for account in able]
+        tax_id = wish.buyer.tax_id if product in traits.needs_buyer else ""
+        takers = [Taker(account, product, wish.openid, tax_id) for account in able]
         return choose(order, takers, self._spent)
 
     async def _take(
@@ -235,9 +242,10 @@ class Application:
     async def _open_and_call(self, order: Order, taker: Taker, now: datetime) -> Applied | None:
         """Commit the attempt as `created` before the channel hears of it."""
         attempt = new_attempt(order, taker, self._wish, now, self._desk.settings.base_url)
+        waits = taker.account.adapter.traits.voucher is not None
         try:
             async with self._desk.pool.acquire() as conn:
-                opened = await moves.open_attempt(conn, order, attempt)
+                opened = await moves.open_attempt(conn, order, attempt, order_waits=waits)
         except asyncpg.UniqueViolationError:
             return None  # a rival was first
         if not opened:
@@ -245,7 +253,6 @@ class Application:
         return await self._call(attempt, taker, order.version + 1, repeat=False)
 
     def _must_have_room(self, order: Order) -> None:
-        """Say so before anything is closed for an attempt that cannot be made."""
         if len(order.attempts) >= self._desk.settings.max_attempts:
             raise RateLimited(
                 f"The order has {len(order.attempts)} attempts to pay it, which is the limit; "
@@ -293,9 +300,9 @@ class Application:
                 await self._desk.settle(report)
             if refusal.number_spent:
                 return None
-            raise ChannelRefusal(
-                f"The channel refused it ({refusal.code}): {refusal.detail}"
-            ) from None
+            # What it says of a person may repeat what it was told of them.
+            said = "" if request.buyer else f": {refusal.detail}"
+            raise ChannelRefusal(f"The channel refused it ({refusal.code}){said}") from None
         return await self._accept(attempt, taker, created, version)
 
     async def _query_spent(self, attempt: Attempt, taker: Taker) -> None:
@@ -379,6 +386,11 @@ class Application:
 def _answer(attempt: Attempt, first_ask: Job | None = None) -> Applied:
     body = encode(attempt_object(attempt, payable=True))
     return Applied(body, attempt.id, replayed=first_ask is None, first_ask=first_ask)
+
+
+def _digest(tax_id: str, order_id: OrderId) -> str:
+    """Tell tax ids of an order apart in Redis, which is not to hold one."""
+    return blake2s(tax_id.encode(), key=order_id.encode(), digest_size=16).hexdigest()
 
 
 def _must_be_theirs(merchant: str | None, owner: str, order_id: OrderId) -> None:

@@ -107,7 +107,6 @@ async def _schedule(
     desk: Desk, asking: Asking, account: Account, attempt: Attempt | None, now: datetime
 ) -> None:
     """Write when it is asked next, unless a move has written that already."""
-    fast = asking.asks < len(account.ask_ladder_s)
     delay_s = account.next_ask_s(asking.asks)
     at: datetime | None = now + timedelta(seconds=delay_s)
     if attempt is not None and not attempt.state.live:
@@ -115,13 +114,24 @@ async def _schedule(
     elif attempt is not None and attempt.live_until > now:
         # The ask at `live_until` is the one that may end it.
         at = min(now + timedelta(seconds=delay_s), attempt.live_until)
+    worrying = _is_worrying(asking, account, attempt, now)
     async with desk.pool.acquire() as conn:
-        written = await attempts.ask_next(
-            conn, asking, at, needs_attention=not fast and (attempt is None or attempt.state.live)
-        )
+        written = await attempts.ask_next(conn, asking, at, needs_attention=worrying)
     if written and at is not None:
         job = jobs.Job("ask", asking.id, asking.asks, (at - now).total_seconds())
         await jobs.hand_in(desk.redis, job)
+
+
+def _is_worrying(asking: Asking, account: Account, attempt: Attempt | None, now: datetime) -> bool:
+    """Should a person look, because nobody has said for too long how it ended?
+
+    A slip is expected to be unpaid for days, as long as the channel answers that it is.
+    """
+    if asking.asks < len(account.ask_ladder_s):
+        return False
+    if attempt is None or account.adapter.traits.voucher is None:
+        return attempt is None or attempt.state.live
+    return attempt.state.live and now >= attempt.live_until
 
 
 def _last_ask(attempt: Attempt, now: datetime) -> datetime | None:

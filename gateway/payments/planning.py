@@ -5,9 +5,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
-from gateway.channels.base import CreateRequest
+from gateway.channels.base import BuyerDetails, CreateRequest, PostalAddress
+from gateway.errors import InvalidRequest
 from gateway.ids import AttemptId, new_attempt_id, number_of
 from gateway.model import Attempt, AttemptState, Order, Terminal
 from gateway.objects import encode
@@ -19,6 +21,25 @@ CALL_LEASE: Final = timedelta(seconds=6)
 _CAPTURE_WAIT: Final = timedelta(seconds=30)
 
 
+class Named(Struct, frozen=True):
+    """What is said of the person who pays, as far as it is known: personal data, never logged."""
+
+    name: str = ""
+    email: str = ""
+    tax_id: str = ""
+    address: PostalAddress | None = None
+
+    def details(self, product: str) -> BuyerDetails:
+        """Return all that a slip names. Raises InvalidRequest for what is not known."""
+        for field in ("name", "email", "tax_id", "address"):
+            if not getattr(self, field):
+                raise InvalidRequest(
+                    f"buyer.{field}", f"`{product}` names the buyer; send `buyer.{field}`."
+                )
+        assert self.address is not None
+        return BuyerDetails(self.name, self.email, self.tax_id, self.address)
+
+
 class Wish(Struct, frozen=True):
     """How the buyer wants to pay."""
 
@@ -28,6 +49,7 @@ class Wish(Struct, frozen=True):
     openid: str = ""
     client_ip: str = ""
     user_agent: str = ""
+    buyer: Named = Named()
 
 
 class Step(StrEnum):
@@ -47,18 +69,43 @@ class Taker(Struct, frozen=True):
     account: Account
     product: str
     payer: str
+    tax_id: str = ""  # whose slip it is to be; empty: whoever's there is
 
     def made(self, attempt: Attempt) -> bool:
-        """Is the attempt the same thing to the buyer, at the same account?"""
+        """Is the attempt the same thing to the buyer, at the same account?
+
+        A slip is its payer's: with another tax id it is another one. A name or an address that is
+        spelt in another way makes no second slip, for both could be paid.
+        """
         channel = self.account.adapter.traits.channel
         wanted = (self.account.id, channel, self.product, self.payer)
-        return wanted == (attempt.account, attempt.channel, attempt.product, attempt.payer)
+        if wanted != (attempt.account, attempt.channel, attempt.product, attempt.payer):
+            return False
+        return not self.tax_id or self.tax_id == _tax_id_on(attempt)
+
+    @property
+    def names_buyer(self) -> bool:
+        return self.product in self.account.adapter.traits.needs_buyer
 
     def may_repeat(self, attempt: Attempt, now: datetime) -> bool:
         """Would the channel still know a repeat of `create` as one?"""
         window = self.account.adapter.traits.repeat_window
         until = attempt.pay_by if window is None else attempt.created_at + window
         return now < until
+
+
+class _Slip(Struct, frozen=True):
+    """What of the stored parameters says whose slip it is."""
+
+    buyer: BuyerDetails | None = None
+
+
+_read_slip: Final = msgspec.json.Decoder(_Slip).decode
+
+
+def _tax_id_on(attempt: Attempt) -> str | None:
+    buyer = _read_slip(attempt.parameters).buyer
+    return buyer.tax_id if buyer else None
 
 
 def choose(order: Order, takers: Sequence[Taker], spent: frozenset[AttemptId]) -> Taker:
@@ -116,6 +163,8 @@ def new_attempt(order: Order, taker: Taker, wish: Wish, now: datetime, base_url:
     traits = taker.account.adapter.traits
     attempt_id = new_attempt_id()
     pay_by = max(order.expires_at, now + traits.shortest_window)
+    if traits.voucher is not None:
+        pay_by = traits.voucher.ends(now)
     parameters = CreateRequest(
         number=number_of(attempt_id),
         product=taker.product,
@@ -127,6 +176,8 @@ def new_attempt(order: Order, taker: Taker, wish: Wish, now: datetime, base_url:
         payer=taker.payer,
         client_ip=wish.client_ip,
         user_agent=wish.user_agent,
+        buyer=wish.buyer.details(taker.product) if taker.names_buyer else None,
+        voucher_days=traits.voucher.days if traits.voucher else 0,
     )
     return Attempt(
         id=attempt_id,
