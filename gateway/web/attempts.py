@@ -14,6 +14,7 @@ from gateway.objects import attempt_object, encode
 from gateway.payments.applying import apply_for_payment
 from gateway.payments.planning import Wish
 from gateway.web.bodies import ApplyBody, Buyer
+from gateway.web.buyers import named
 from gateway.web.calls import Reply
 from gateway.web.keys import DESK
 from gateway.web.pages import language_of
@@ -99,4 +100,5 @@ def _wish(body: ApplyBody) -> Wish:
         openid=buyer.openid or "",
         client_ip=buyer.ip or "",
         user_agent=buyer.user_agent or "",
+        buyer=named(buyer),
     )

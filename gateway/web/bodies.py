@@ -167,7 +167,63 @@ DeviceToken = Annotated[
 ]
 
 
-class Buyer(Struct, frozen=True, forbid_unknown_fields=True):
+def _line(most: int, rule: str, example: str) -> Meta:
+    return _text(most, f"{rule}: 1 to {most} printable characters.", example=example)
+
+
+class BuyerAddress(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where a buyer lives, as a slip names it."""
+
+    line1: Annotated[str, _line(200, "Street and number", "Rua das Acácias, 45")]
+    city: Annotated[str, _line(100, "The city", "São Paulo")]
+    state: Annotated[str, _line(40, "The state; of Brazil its two letters", "SP")]
+    postal_code: Annotated[str, _line(16, "The postal code; of Brazil the CEP", "01310-100")]
+    country: Annotated[
+        str, _text(2, "ISO 3166-1 alpha-2, in capitals.", rf"^[A-Z]{{2}}{_END}", "BR")
+    ] = "BR"
+
+
+class NamedBuyer(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who pays, where the channel puts it on a slip."""
+
+    name: Annotated[str, _line(127, "The buyer's full name, for `boleto`", "Ana Souza")] | None = (
+        None
+    )
+    email: (
+        Annotated[
+            str,
+            _text(
+                254,
+                "The buyer's e-mail address, for `boleto`.",
+                rf"^[^\s@\x00-\x1f\x7f-\x9f]+@[^\s@\x00-\x1f\x7f-\x9f]+\.[^\s@.\x00-\x1f\x7f-\x9f]+{_END}",
+                "ana@example.com",
+            ),
+        ]
+        | None
+    ) = None
+    tax_id: (
+        Annotated[
+            str,
+            _text(
+                20,
+                "The buyer's CPF or CNPJ with its check digits, for `boleto`; dots, dashes and "
+                "slashes may be left out.",
+                rf"^[0-9A-Za-z./ -]+{_END}",
+                "529.982.247-25",
+            ),
+        ]
+        | None
+    ) = None
+    address: Annotated[
+        BuyerAddress | None,
+        Meta(
+            description="Where the buyer lives, for `boleto`: an object `{line1, city, state, "
+            "postal_code, country?}`."
+        ),
+    ] = None
+
+
+class Buyer(NamedBuyer, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Who pays, as far as the channel wants to know, and which app wants to hear of it."""
 
     openid: OpenId | None = None
@@ -192,7 +248,10 @@ class ApplyBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ) = None
     buyer: Annotated[
         Buyer | None,
-        Meta(description="Who pays: an object `{openid?, ip?, user_agent?, device_token?}`."),
+        Meta(
+            description="Who pays: an object `{openid?, ip?, user_agent?, tax_id?, name?, email?, "
+            "address?, device_token?}`."
+        ),
     ] = None
 
 
