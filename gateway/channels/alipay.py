@@ -10,12 +10,13 @@ back, the winner's too. What has to end is closed.
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final, TypeVar
 
 import aiohttp
 
 from gateway.channels.alipay_account import read_credentials
+from gateway.channels.alipay_bills import fetch_bill
 from gateway.channels.alipay_codes import (
     BUSINESS_FAILURE,
     NOT_TO_CLOSE,
@@ -59,6 +60,7 @@ from gateway.channels.base import (
     Traits,
     utc_now,
 )
+from gateway.channels.bills import Bill
 from gateway.channels.forms import read_fields, read_form, text_to_sign
 from gateway.errors import BadCallback, ChannelRefused, ChannelUnavailable
 from gateway.model import ChannelReport, Outcome, RefundReport, RefundState, Source, Terminal
@@ -83,6 +85,7 @@ TRAITS: Final = Traits(
     repeat_window=None,
     ask_ladder_s=(3, 10, 30, 60, 180, 300, 600, 1800),
     slow_ask_s=3600,
+    bills=True,
 )
 
 _CODE_USABLE_FOR: Final = timedelta(hours=2)
@@ -210,6 +213,10 @@ class Alipay:
         state = RefundState.DONE if found.refund_status == _REFUNDED else RefundState.SENT
         money = money_of(found.refund_amount)
         return RefundReport(self._account, number, state, Source.POLL, money=money)
+
+    async def bill(self, day: date) -> Bill:
+        """Fetch what was paid and given back on a day of Beijing's; made at 09:00 the next day."""
+        return await fetch_bill(self._connection, self._seller_id, day)
 
     def read(self, callback: Callback) -> CallbackRead:
         """Verify a callback as it was received, then translate it.

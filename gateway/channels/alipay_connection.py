@@ -28,10 +28,12 @@ from gateway.channels.alipay_wire import (
     write_certificate_query,
 )
 from gateway.channels.base import Clock
+from gateway.channels.downloads import MOST_ANSWERED, MOST_DOWNLOADED, read_within
 from gateway.channels.forms import text_to_sign
 from gateway.errors import BadCallback, ChannelUnavailable
 
 DEADLINE_S: Final = 5.0
+DOWNLOAD_DEADLINE_S: Final = 60.0
 SIGN_TYPE: Final = "RSA2"
 
 
@@ -99,6 +101,23 @@ class Connection:
             raise ChannelUnavailable("the answer has no code")
         return Answer(envelope.inner, inner.code, inner.sub_code, inner.sub_msg or inner.msg)
 
+    async def download(self, url: str) -> bytes:
+        """Return a file that a signed answer named. Raises ChannelUnavailable."""
+        try:
+            async with (
+                asyncio.timeout(DOWNLOAD_DEADLINE_S),
+                self._http.get(URL(url, encoded=True), allow_redirects=False) as response,
+            ):
+                if response.status != 200:
+                    raise ChannelUnavailable(f"no file: HTTP {response.status}")
+                return await read_within(response, MOST_DOWNLOADED)
+        except ValueError as error:
+            raise ChannelUnavailable("the answer names a file by what is no URL") from error
+        except TimeoutError as error:
+            raise ChannelUnavailable(f"no file within {DOWNLOAD_DEADLINE_S:g} s") from error
+        except aiohttp.ClientError as error:
+            raise ChannelUnavailable(f"no file: {type(error).__name__}") from error
+
     def link(self, method: Method, content: str, *, notify_url: str, return_url: str) -> str:
         """Return the URL that a browser opens to pay. Alipay hears of it only then."""
         fields = self._signed(
@@ -142,7 +161,7 @@ class Connection:
             async with self._http.post(
                 url, data=body, headers=headers, allow_redirects=False
             ) as response:
-                text = await response.read()
+                text = await read_within(response, MOST_ANSWERED)
         except aiohttp.ClientError as error:
             raise ChannelUnavailable(f"no answer: {type(error).__name__}") from error
         if response.status != 200:

@@ -5,7 +5,7 @@ Field names, lengths and values are those of the documents of `alipay.trade.prec
 notification. Fields that we neither send nor read are left out. Money is written in yuan, as text.
 """
 
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Final, TypeVar
@@ -53,6 +53,7 @@ class Method(StrEnum):
     REFUND = "alipay.trade.refund"
     QUERY_REFUND = "alipay.trade.fastpay.refund.query"
     DOWNLOAD_CERTIFICATE = "alipay.open.app.alipaycert.download"
+    BILL = "alipay.data.dataservice.bill.downloadurl.query"
 
 
 METHODS: Final = {
@@ -148,6 +149,11 @@ class RefundFound(Struct, frozen=True):
     refund_amount: Yuan | None = None
 
 
+class BillBody(Struct, frozen=True):
+    bill_type: str
+    bill_date: str
+
+
 class CertificateBody(Struct, frozen=True):
     alipay_cert_sn: str
 
@@ -223,6 +229,10 @@ def write_refund(request: RefundRequest) -> str:
 def write_refund_query(number: str, attempt_number: str, payment_ref: str) -> str:
     """Ask about a refund; Alipay wants a number of the payment too, its own where we know it."""
     return _write(RefundQueryBody(number, payment_ref, "" if payment_ref else attempt_number))
+
+
+def write_bill_query(day: date) -> str:
+    return _write(BillBody("trade", day.isoformat()))
 
 
 def write_certificate_query(serial: str) -> str:

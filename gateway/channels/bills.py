@@ -115,10 +115,10 @@ class Row(Struct, frozen=True):
     def moment(self, column: str) -> datetime:
         """Return a time of Beijing's, which the bill does not say."""
         try:
-            local = datetime.strptime(self.fields[column] + "+0800", "%Y-%m-%d %H:%M:%S%z")
-        except ValueError:
+            local = datetime.fromisoformat(self.fields[column]).replace(tzinfo=BEIJING)
+            return local.astimezone(UTC)
+        except (ValueError, OverflowError):
             raise unreadable(f"line {self.line}: {column} is not a time") from None
-        return local.astimezone(UTC)
 
 
 class Table(Struct, frozen=True):
