@@ -7,7 +7,6 @@ There is a `cid` against double pushes, but each must first be fetched from a po
 round trip for every note, to spare a buyer who has a note already the same note once more.
 """
 
-import base64
 import re
 from typing import Final
 
@@ -39,8 +38,10 @@ class JPush:
     ) -> None:
         self._http = http
         self._url = f"{url.rstrip('/')}/v3/push"
-        basic = base64.b64encode(f"{app_key}:{master_secret}".encode()).decode()
-        self._headers = {"Authorization": f"Basic {basic}", "Content-Type": "application/json"}
+        self._headers = {
+            "Authorization": aiohttp.encode_basic_auth(app_key, master_secret),
+            "Content-Type": "application/json",
+        }
 
     def takes(self, token: str) -> bool:
         """Is it what their SDK calls a registration id?"""
