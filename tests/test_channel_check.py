@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
-from typing import Final
+from typing import Final, Protocol, cast
 
 import aiohttp
 import pytest
@@ -49,6 +49,21 @@ SANDBOX: Final[dict[str, Callable[[SandboxKeys, str], Settings]]] = {
     "unionpay": unionpay_account,
 }
 KINDS_HERE = pytest.mark.parametrize("kind", list(SANDBOX))
+
+
+class Hurriable(Protocol):
+    """What every maker of adapters is besides: its deadline can be chosen."""
+
+    def __call__(
+        self,
+        account: str,
+        settings: Mapping[str, str],
+        secrets: Mapping[str, str],
+        http: aiohttp.ClientSession,
+        /,
+        *,
+        deadline_s: float,
+    ) -> Channel: ...
 
 
 class Wrong(Struct, frozen=True):
@@ -228,7 +243,7 @@ async def test_a_place_where_there_is_no_channel_is_said(sandbox: Sandbox, kind:
 async def test_a_channel_that_does_not_answer_in_time_is_said(
     sandbox: Sandbox, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    makers: tuple[Callable[..., Channel], ...] = MAKERS[kind]
+    makers = cast(tuple[Hurriable, ...], MAKERS[kind])
     hurried = tuple(partial(make, deadline_s=0.2) for make in makers)
     monkeypatch.setitem(accounts.MAKERS, kind, hurried)
     await sandbox.faults(kind, latency_s=1)
