@@ -1,24 +1,30 @@
 /* The buttons: apply for payment without leaving the page, and go back to the shop when it is paid.
 
    Without this file the same buttons post a form. It never makes a second payment out of a double click,
-   and where the server says "in a moment" it asks again: the same payment is continued. */
+   and where the server says "in a moment" it asks again: the same payment is continued. Inside WeChat it
+   hands the payment to the app, whose word for how it went is shown and never believed. */
 
 (() => {
   "use strict";
 
   const TRIES = 4;
+  const BRIDGE_WITHIN_S = 8; // a browser that only says it is WeChat's never gets one
   const checkout = () => document.getElementById("checkout");
   const pause = (s) => new Promise((resolve) => setTimeout(resolve, s * 1000));
 
   let busy = false;
   let returning = null;
   let leaving = false;
+  let said = ""; // what WeChat made of the last press: cancel, fail
 
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-apply] button");
+    const inWeChat = event.target.closest("[data-jsapi]");
     if (button) {
       event.preventDefault();
       choose(button);
+    } else if (inWeChat) {
+      payInWeChat(JSON.parse(inWeChat.dataset.jsapi));
     } else if (event.target.closest("[data-stay]")) {
       stay();
     }
@@ -34,7 +40,8 @@
       const answer = await apply({ channel: button.value, terminal });
       if (answer.next_action?.type === "redirect") location.assign(answer.next_action.url);
       if (answer.next_action?.type === "form") post(answer.next_action);
-      draw(answer.code);
+      if (answer.next_action?.type === "jsapi") payInWeChat(answer.next_action.parameters);
+      draw(answer.field === "buyer.openid" ? "payer_unknown" : answer.code);
     } finally {
       busy = false;
       delete checkout().dataset.busy;
@@ -55,6 +62,45 @@
     }
     document.body.append(form);
     form.submit();
+  }
+
+  async function payInWeChat(parameters) {
+    say("");
+    const bridge = await Promise.race([wechatBridge(), pause(BRIDGE_WITHIN_S)]);
+    if (!bridge) return say("fail");
+    bridge.invoke("getBrandWCPayRequest", parameters, ({ err_msg: message }) => {
+      if (!message.endsWith(":ok")) return say(message.endsWith(":cancel") ? "cancel" : "fail");
+      // Only the server knows; it asks the channel, unless the callback was here first.
+      const ask = document.querySelector("[data-paid]");
+      if (ask) location.assign(ask.href);
+    });
+  }
+
+  function wechatBridge() {
+    if (window.WeixinJSBridge) return Promise.resolve(window.WeixinJSBridge);
+    return new Promise((resolve) => {
+      document.addEventListener("WeixinJSBridgeReady", () => resolve(window.WeixinJSBridge), { once: true });
+    });
+  }
+
+  function say(how) {
+    said = how;
+    tell();
+  }
+
+  /* Who came by scanning the one code has chosen: the button of the wallet that scanned is pressed for them,
+     once, when the page is really seen. What only fetches pages ahead presses nothing. */
+
+  function go() {
+    if (!new URLSearchParams(location.search).has("go")) return;
+    if (document.prerendering || document.visibilityState !== "visible") {
+      document.addEventListener(document.prerendering ? "prerenderingchange" : "visibilitychange", go, { once: true });
+      return;
+    }
+    history.replaceState(null, "", checkout().dataset.base); // neither a reload nor the way back presses again
+    const own = document.querySelector("[data-own]");
+    if (own?.href) location.replace(own.href);
+    else own?.click();
   }
 
   async function apply(choice) {
@@ -98,10 +144,11 @@
     tell();
   }
 
-  // Every drawing of the page says again what is about to happen, with the way to prevent it.
+  // Every drawing of the page says again what is about to happen, with the way to prevent it, and what did.
   function tell() {
     const notice = document.querySelector("[data-returning]");
     if (notice) notice.hidden = !leaving;
+    for (const part of document.querySelectorAll("[data-said]")) part.hidden = part.dataset.said !== said;
   }
 
   document.addEventListener("checkout-drawn", tell);
@@ -114,4 +161,5 @@
   const arrival = performance.getEntriesByType("navigation")[0]?.type;
   const fromWallet = location.pathname !== checkout().dataset.base && arrival === "navigate";
   if (fromWallet && checkout().dataset.kind === "paid") goBack();
+  go();
 })();

@@ -30,9 +30,11 @@ from gateway.web.calls import Reply
 from gateway.web.keys import DESK, HUB
 from gateway.web.live import check_same_origin, snapshot_of, status, token_of, ws
 from gateway.web.pages import language_of, page_response
+from gateway.web.payer import payer_at, recogniser_of
 from gateway.web.problems import REQUEST_ID, problem_of
-from gateway.web.scene import NOT_FOR_PAGES, Device, Scene, device_of, scene_of
+from gateway.web.scene import Device, Scene, device_of, scene_of
 from gateway.web.scenery import draw_checkout, draw_fragment, draw_problem
+from gateway.web.ways import ways_to_pay
 from gateway.web.wire import Shape, attempt_id, connection, read_body, read_json, send
 
 __all__ = ["apply", "fragment", "page", "q", "returned", "returned_by_form", "status", "ws"]
@@ -41,6 +43,7 @@ __all__ = ["apply", "fragment", "page", "q", "returned", "returned_by_form", "st
 _ASK_FOR_S: Final = 2.0
 _LONGEST_USER_AGENT: Final = 512
 _FORM: Final = "application/x-www-form-urlencoded"
+_PAYER_FIELD: Final = "buyer.openid"  # what applying asks for, where it is made for one person
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
@@ -90,7 +93,7 @@ async def page(request: web.Request) -> web.Response:
 async def returned(request: web.Request) -> web.Response:
     """GET /checkout/{token}/return/{attempt}"""
     attempt = attempt_id(request)
-    order, _now, _merchant = await _read(request)
+    order, _now, _merchant = await read_order(request)
     known = next((each for each in order.attempts if each.id == attempt), None)
     if known is None:
         raise NotFound("There is no such attempt of this order.")
@@ -106,16 +109,20 @@ async def returned_by_form(request: web.Request) -> web.Response:
     A channel's page may send what it has to say along with the buyer. A browser can say anything,
     so it is not read: the buyer goes on to the page, and the channel is asked.
     """
-    location = f"{_base(request)}/return/{attempt_id(request)}"
+    location = f"{base_of(request)}/return/{attempt_id(request)}"
     return web.Response(status=303, headers={"Location": location})
 
 
 @for_people
 async def q(request: web.Request) -> web.Response:
-    """GET /q/{token}: whichever app scanned it is recognised by the page itself."""
+    """GET /q/{token}: the app that scanned it is recognised by its browser.
+
+    Nothing is made: in a wallet the page, once it is seen, presses that wallet's button by script.
+    """
     token = token_of(request)
     await request.app[HUB].order_of(token)
-    return web.Response(status=303, headers={"Location": f"/checkout/{token}"})
+    scanned = "?go=1" if _device(request).wallet else ""
+    return web.Response(status=303, headers={"Location": f"/checkout/{token}{scanned}"})
 
 
 async def fragment(request: web.Request) -> web.Response:
@@ -127,7 +134,7 @@ async def fragment(request: web.Request) -> web.Response:
     etag = f'"{digest.hexdigest()}"'
     if request.headers.get("If-None-Match") == etag:
         return web.Response(status=304, headers={"ETag": etag})
-    response = _page(request, draw_fragment(scene, _base(request), language))
+    response = _page(request, draw_fragment(scene, base_of(request), language))
     response.headers["ETag"] = etag
     return response
 
@@ -148,13 +155,15 @@ async def _apply_by_form(request: web.Request) -> web.Response:
     check_same_origin(request)
     await read_body(request)
     form = {name: str(value) for name, value in (await request.post()).items()}
-    location = _base(request)
+    location = base_of(request)
     try:
         await _apply(request, _CHOICE.from_json(encode(form)))
     except (OrderAlreadyPaid, OrderClosed):
         pass  # the page says so itself
-    except (NotFound, InvalidRequest):
-        raise
+    except (NotFound, InvalidRequest) as error:
+        if error.members.get("field") != _PAYER_FIELD:
+            raise
+        location += "?problem=payer_unknown"  # it was known when the page was drawn
     except Exception as error:  # noqa: BLE001 - problem_of logs what nobody expected
         location += f"?problem={problem_of(error).code}"
     return web.Response(status=303, headers={"Location": location})
@@ -162,14 +171,23 @@ async def _apply_by_form(request: web.Request) -> web.Response:
 
 async def _apply(request: web.Request, choice: ChoiceBody) -> Applied:
     user_agent = request.headers.get("User-Agent", "")
+    terminal = choice.terminal or _device(request).terminal
     wish = Wish(
         channel=choice.channel,
-        terminal=choice.terminal or device_of(user_agent).terminal,
+        terminal=terminal,
+        openid=await _payer(request, choice.channel) if terminal is Terminal.WEBVIEW else "",
         client_ip=request.remote or "",
         user_agent=user_agent[:_LONGEST_USER_AGENT],
     )
     order_id = await request.app[HUB].order_of(token_of(request))
     return await apply_for_payment(request.app[DESK], order_id, wish, None)
+
+
+async def _payer(request: web.Request, channel: str) -> str:
+    """Return for whom the channel makes a payment inside its wallet; empty: for whoever pays."""
+    order, _now, _merchant = await read_order(request)
+    recogniser = await recogniser_of(request.app[DESK], order, channel)
+    return payer_at(request, recogniser) if recogniser is not None else ""
 
 
 async def _ask(desk: Desk, attempt: AttemptId) -> None:
@@ -194,28 +212,28 @@ async def _whole_page(request: web.Request) -> web.Response:
     scene = await _scene(request)
     # Before there is a form: the page keeps its policy while its pieces are swapped in.
     targets = await request.app[DESK].accounts.form_targets(scene.order.merchant)
-    text = draw_checkout(scene, _base(request), language_of(request))
+    text = draw_checkout(scene, base_of(request), language_of(request))
     return _page(request, text, form_targets=targets)
 
 
 async def _scene(request: web.Request) -> Scene:
     desk = request.app[DESK]
-    order, now, merchant = await _read(request)
-    device = device_of(request.headers.get("User-Agent", ""))
-    here = await _offered(desk, order, device.terminal)
-    by_code = () if device is Device.PC else await _offered(desk, order, Terminal.PC)
+    order, now, merchant = await read_order(request)
+    device = _device(request)
+    one_code = f"{desk.settings.base_url}/q/{token_of(request)}"
+    recogniser = await recogniser_of(desk, order, device.wallet) if device.wallet else None
     return scene_of(
         order,
         await snapshot_of(desk, order, now),
         device,
         merchant=merchant.name,
-        here=here,
-        by_code=by_code,
+        ways=await ways_to_pay(desk, order, device, one_code),
+        payer=payer_at(request, recogniser) if recogniser is not None else None,
         problem=request.query.get("problem"),
     )
 
 
-async def _read(request: web.Request) -> tuple[Order, datetime, Merchant]:
+async def read_order(request: web.Request) -> tuple[Order, datetime, Merchant]:
     """Read what the page shows. Raises NotFound."""
     token = token_of(request)
     async with connection(request) as conn:
@@ -226,13 +244,11 @@ async def _read(request: web.Request) -> tuple[Order, datetime, Merchant]:
     return *reading, merchant
 
 
-async def _offered(desk: Desk, order: Order, terminal: Terminal) -> tuple[str, ...]:
-    """Return the channels that a web page on that terminal can be paid with."""
-    offers = await desk.accounts.offered(order.merchant, terminal, order.money)
-    return tuple(offer.channel for offer in offers if offer.product not in NOT_FOR_PAGES)
+def _device(request: web.Request) -> Device:
+    return device_of(request.headers.get("User-Agent", ""))
 
 
-def _base(request: web.Request) -> str:
+def base_of(request: web.Request) -> str:
     return f"/checkout/{token_of(request)}"
 
 

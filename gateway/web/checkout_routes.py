@@ -16,7 +16,7 @@ from gateway.errors import (
     RateLimited,
 )
 from gateway.objects import AttemptObject, Snapshot
-from gateway.web import checkout
+from gateway.web import checkout, identify
 from gateway.web.bodies import WaitQuery
 from gateway.web.calls import Answer, Buyer, Route
 
@@ -51,8 +51,32 @@ CHECKOUT: Final = (
         call=Buyer(checkout.q),
         tag="Checkout",
         summary="What the one code for all wallets points to",
-        detail="The wallet that scanned decides the channel.",
-        answers={200: PAGE},
+        detail="The wallet that scanned decides the channel; nothing is made before the page that "
+        "it leads to is seen there.",
+        answers={303: Answer("`Location` is the page.", media="")},
+        problems=(NotFound,),
+    ),
+    Route(
+        name="identifyBuyer",
+        method="GET",
+        path="/checkout/{token}/identify",
+        call=Buyer(identify.identify),
+        tag="Checkout",
+        summary="Where a page inside a wallet sends the buyer to be recognised",
+        detail="For payments that are made for one person (`jsapi`). Elsewhere it leads back to "
+        "the page.",
+        answers={303: Answer("`Location` is the wallet's own page, or ours.", media="")},
+        problems=(NotFound,),
+    ),
+    Route(
+        name="buyerIdentified",
+        method="GET",
+        path="/checkout/{token}/identified",
+        call=Buyer(identify.identified),
+        tag="Checkout",
+        summary="Where the wallet sends the buyer back to",
+        detail="With `code` and `state`, which counts only for the browser that was sent.",
+        answers={303: Answer("`Location` is the page.", media="")},
         problems=(NotFound,),
     ),
     Route(

@@ -5,6 +5,7 @@ sees in each state is a table that tests can walk, and two equal scenes are the 
 """
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, Literal, assert_never
@@ -23,18 +24,23 @@ from gateway.channels.base import (
 from gateway.model import Attempt, AttemptState, Order, OrderState, Terminal
 from gateway.objects import InFlight, Snapshot
 
-# These need an openid, or the merchant's own app; a web page has neither.
-NOT_FOR_PAGES: Final = frozenset({"jsapi", "app"})
+WALLETS: Final = ("wechat", "alipay", "unionpay")  # channels with an app that scans and pays
 _PHONE: Final = re.compile(r"Android|iPhone|iPad|iPod|Mobile|HarmonyOS")
-_WALLETS: Final = re.compile(r"MicroMessenger|AlipayClient|UnionPay")
 
 
 class Device(StrEnum):
-    """Where the page is open."""
+    """Where the page is open: a browser, or the one inside a wallet, which opens no other app."""
 
     PC = "pc"
     PHONE = "phone"
-    WALLET = "wallet"  # inside a wallet's own browser, which opens no other app
+    WECHAT = "wechat"
+    ALIPAY = "alipay"
+    UNIONPAY = "unionpay"
+
+    @property
+    def wallet(self) -> str | None:
+        """The channel of the wallet that the page is open in."""
+        return self.value if self.value in WALLETS else None
 
     @property
     def terminal(self) -> Terminal:
@@ -43,8 +49,28 @@ class Device(StrEnum):
                 return Terminal.PC
             case Device.PHONE:
                 return Terminal.WAP
-            case Device.WALLET:
+            case Device.WECHAT | Device.ALIPAY | Device.UNIONPAY:
                 return Terminal.WEBVIEW
+
+    def opens(self, channel: str) -> bool:
+        """Wallets keep each other out; what needs no wallet opens everywhere."""
+        return self.wallet in (None, channel) or channel not in WALLETS
+
+
+_WALLET_SIGNS: Final = {
+    "MicroMessenger": Device.WECHAT,
+    "AlipayClient": Device.ALIPAY,
+    "UnionPay/": Device.UNIONPAY,
+}
+
+
+class Ways(Struct, frozen=True):
+    """How a page can be paid: the channels, by where that happens."""
+
+    here: tuple[str, ...] = ()  # on this device
+    by_code: tuple[str, ...] = ()  # by a code that is shown here, for another phone
+    one_code: str = ""  # the URL that all of `shared` can scan; none where that is not several
+    shared: tuple[str, ...] = ()
 
 
 class Kind(StrEnum):
@@ -81,8 +107,9 @@ class Scene(Struct, frozen=True, kw_only=True):
     qr: str | None = None
     wallet_url: str | None = None
     form: FormAction | None = None  # what a browser posts to open the channel's page
-    here: tuple[str, ...] = ()  # channels that can be paid on this device
-    by_code: tuple[str, ...] = ()  # channels that show this device's buyer a code for another phone
+    jsapi: Mapping[str, str] | None = None  # what the wallet's own browser is asked to pay
+    ways: Ways = Ways()
+    identify: bool = False  # the wallet has to say who is there, before its own channel can pay
     elsewhere: bool = False  # an attempt was begun where this page cannot follow
     surplus: Literal["none", "returning", "returned", "held"] = "none"
     in_flight: tuple[InFlight, ...] = ()
@@ -96,17 +123,28 @@ class Scene(Struct, frozen=True, kw_only=True):
             case Kind.PREPARING | Kind.UNANSWERED | Kind.RENEW:
                 return self.attempt is not None and self.attempt.terminal is Terminal.PC
             case Kind.CHOOSE:
-                return self.device is Device.PC and len(self.here) == 1
+                return self.device is Device.PC and (bool(self.ways.one_code) or self._one_wallet)
             case _:
                 return False
+
+    @property
+    def _one_wallet(self) -> bool:
+        return len(self.ways.here) == 1 and self.ways.here[0] in WALLETS
 
     @property
     def others(self) -> tuple[str, ...]:
         """The channels of this device but the one that is shown already."""
         attempt = self.attempt
         if self.kind is Kind.CHOOSE or attempt is None or attempt.terminal != self.device.terminal:
-            return self.here
-        return tuple(channel for channel in self.here if channel != attempt.channel)
+            return self.ways.here
+        return tuple(channel for channel in self.ways.here if channel != attempt.channel)
+
+    def presses(self, channel: str) -> bool:
+        """May a script press this channel's button for who opened the page by scanning its code?
+
+        Not while somebody else is paying: taking their place is for the buyer to decide.
+        """
+        return channel == self.device.wallet and not self.elsewhere
 
     @property
     def refresh_s(self) -> int | None:
@@ -115,13 +153,15 @@ class Scene(Struct, frozen=True, kw_only=True):
             return None
         if self.kind is Kind.PREPARING:
             return 2
-        return 30 if self.kind is Kind.CHOOSE else 5  # who is choosing is not to be disturbed
+        choosing = self.kind is Kind.CHOOSE and not self.ways.one_code
+        return 30 if choosing else 5  # who is choosing is not to be disturbed
 
 
 def device_of(user_agent: str) -> Device:
     """Guess from the User-Agent; a wrong guess costs the buyer a click on "another phone"."""
-    if _WALLETS.search(user_agent):
-        return Device.WALLET
+    for sign, wallet in _WALLET_SIGNS.items():
+        if sign in user_agent:
+            return wallet
     return Device.PHONE if _PHONE.search(user_agent) else Device.PC
 
 
@@ -131,17 +171,21 @@ def scene_of(
     device: Device,
     *,
     merchant: str,
-    here: tuple[str, ...],
-    by_code: tuple[str, ...],
-    problem: str | None,
+    ways: Ways,
+    payer: str | None = None,
+    problem: str | None = None,
 ) -> Scene:
-    """Say what the page shows of an order at `snapshot.server_time`; `merchant` is its name."""
-    now = snapshot.server_time
-    kind, action = _face(order, snapshot, device)
+    """Say what the page shows of an order at `snapshot.server_time`.
+
+    `merchant` is its name. `payer` is who is at the browser; empty: its wallet could say so, and
+    None: nobody can.
+    """
+    kind, action = _face(order, snapshot, device, ways, payer)
     attempt = order.offered
     elsewhere = kind is Kind.CHOOSE and attempt is not None
-    if kind is Kind.CHOOSE and not here:
-        kind = Kind.LEAVE if device is Device.WALLET else Kind.CHOOSE if by_code else Kind.NOTHING
+    if kind is Kind.CHOOSE and not ways.here:
+        leaves = device.wallet is not None
+        kind = Kind.LEAVE if leaves else Kind.CHOOSE if ways.by_code else Kind.NOTHING
     if order.paid_attempt is not None:
         attempt = order.attempt(order.paid_attempt)
     return Scene(
@@ -149,22 +193,25 @@ def scene_of(
         device=device,
         order=order,
         merchant=merchant,
-        now=now,
+        now=snapshot.server_time,
         problem=None if kind.final else problem,
         until=_until(order, attempt, kind),
         attempt=attempt,
         qr=action.content if isinstance(action, QrAction) else None,
         wallet_url=action.url if isinstance(action, RedirectAction) else None,
         form=action if isinstance(action, FormAction) else None,
-        here=here,
-        by_code=by_code,
+        jsapi=action.parameters if isinstance(action, JsapiAction) else None,
+        ways=ways,
+        identify=payer == "",
         elsewhere=elsewhere,
         surplus=snapshot.surplus,
         in_flight=() if kind.final else tuple(snapshot.in_flight),
     )
 
 
-def _face(order: Order, snapshot: Snapshot, device: Device) -> tuple[Kind, NextAction | None]:
+def _face(
+    order: Order, snapshot: Snapshot, device: Device, ways: Ways, payer: str | None
+) -> tuple[Kind, NextAction | None]:
     match order.state:
         case OrderState.PAID:
             return Kind.PAID, None
@@ -172,7 +219,7 @@ def _face(order: Order, snapshot: Snapshot, device: Device) -> tuple[Kind, NextA
             return Kind.CLOSED, None
         case OrderState.OPEN if snapshot.server_time >= order.expires_at:
             return Kind.EXPIRED, None
-        case OrderState.OPEN if order.offered and _followed(order.offered, device):
+        case OrderState.OPEN if order.offered and _followed(order.offered, device, ways, payer):
             return _face_of(order.offered, snapshot)
         case OrderState.OPEN:
             return Kind.CHOOSE, None
@@ -189,19 +236,26 @@ def _face_of(offered: Attempt, snapshot: Snapshot) -> tuple[Kind, NextAction | N
             return Kind.RENEW, None
         case QrAction():
             return Kind.SCAN, action
-        case RedirectAction() | FormAction():
+        case RedirectAction() | FormAction() | JsapiAction():
             return Kind.OPEN, action
-        case JsapiAction() | AppAction() | VoucherAction():
+        case AppAction() | VoucherAction():
             return Kind.CHOOSE, None
         case _:
             assert_never(action)
 
 
-def _followed(attempt: Attempt, device: Device) -> bool:
-    """Can this page go on with the attempt? A code may be scanned off any screen."""
-    if attempt.product in NOT_FOR_PAGES:
+def _followed(attempt: Attempt, device: Device, ways: Ways, payer: str | None) -> bool:
+    """Can this page go on with the attempt?"""
+    if attempt.product == "app":
         return False
-    return attempt.terminal in (Terminal.PC, device.terminal)
+    if attempt.product == "jsapi":  # it was made for one person
+        return bool(payer) and payer == attempt.payer
+    if attempt.product == "wap":
+        return device is not Device.PC and device.opens(attempt.channel)
+    if attempt.terminal is Terminal.PC:
+        # A code may be scanned off any screen; a wallet that can pay itself does not show one.
+        return device.wallet is None or not ways.here
+    return attempt.terminal is device.terminal and device.opens(attempt.channel)
 
 
 def _until(order: Order, attempt: Attempt | None, kind: Kind) -> datetime | None:

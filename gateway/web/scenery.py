@@ -20,6 +20,7 @@ _PROBLEMS: Final = frozenset(
         "channel_refused",
         "channel_unavailable",
         "internal_error",
+        "payer_unknown",
         "rate_limited",
         "service_unavailable",
     }

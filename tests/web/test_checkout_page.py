@@ -60,11 +60,6 @@ async def test_a_phone_may_show_a_code_to_another_phone(rig: Rig) -> None:
     assert "Pay on this phone" in shown.text
 
 
-async def test_inside_the_wallet_the_buyer_is_sent_to_the_browser(rig: Rig) -> None:
-    shown = await Buyer(rig, await rig.order(), WECHAT).get()
-    assert shown.kind == "leave"
-
-
 async def test_no_answer_of_the_channel_is_said_and_repeated_with_the_same_number(rig: Rig) -> None:
     order = await rig.order()
     buyer = Buyer(rig, order)

@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import pytest
 import segno
 from babel.messages.catalog import Catalog
@@ -14,12 +15,19 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 import gateway.web
-from gateway.channels.base import AppAction, FormAction, NextAction, QrAction, RedirectAction
+from gateway.channels.base import (
+    AppAction,
+    FormAction,
+    JsapiAction,
+    NextAction,
+    QrAction,
+    RedirectAction,
+)
 from gateway.errors import Forbidden, InternalError, NotFound, Problem, ServiceUnavailable
 from gateway.model import Attempt, AttemptState, Order, OrderState, RefundState, Terminal
 from gateway.objects import encode, snapshot
 from gateway.web.pages import LANGUAGES
-from gateway.web.scene import Device, Kind, Scene, device_of, scene_of
+from gateway.web.scene import Device, Kind, Scene, Ways, device_of, scene_of
 from gateway.web.scenery import draw_checkout, draw_fragment, draw_problem
 from tests.factories import NOW, an_attempt, an_order
 
@@ -46,6 +54,13 @@ APP_SHOWN: Final = live(Terminal.APP, AppAction({}), "app")
 FORM_SHOWN: Final = live(
     Terminal.PC, FormAction("https://bank.example/pay", {"orderId": "1", "what": '"a" & <b>'}), "pc"
 )
+WAP_SHOWN: Final = replace(
+    live(Terminal.WEBVIEW, RedirectAction("https://openapi.alipay.com/gateway.do?sign=1"), "wap"),
+    channel="alipay",
+)
+JSAPI: Final = JsapiAction({"appId": "wx1", "package": "prepay_id=wx1", "paySign": "'\"<b>"})
+JSAPI_SHOWN: Final = replace(live(Terminal.WEBVIEW, JSAPI, "jsapi"), payer="openid-of-the-payer")
+ONE_CODE: Final = "https://pay.example/q/token"
 CREATED: Final = replace(an_attempt(), state=AttemptState.CREATED)
 CAPTURED: Final = an_attempt("1", AttemptState.CAPTURED)
 SURPLUS: Final = an_attempt("2", AttemptState.SURPLUS)
@@ -57,6 +72,8 @@ class Case(Struct, frozen=True):
     device: Device = Device.PC
     here: tuple[str, ...] = ("wechat",)
     problem: str | None = None
+    payer: str | None = None
+    shared: tuple[str, ...] = ()
 
     def scene(self) -> Scene:
         return scene_of(
@@ -64,8 +81,13 @@ class Case(Struct, frozen=True):
             snapshot(self.order, NOW, frozenset({"wechat"})),
             self.device,
             merchant="Hillside",
-            here=self.here,
-            by_code=() if self.device is Device.PC else ("wechat",),
+            ways=Ways(
+                self.here,
+                by_code=() if self.device is Device.PC else ("wechat",),
+                one_code=ONE_CODE if self.shared else "",
+                shared=self.shared,
+            ),
+            payer=self.payer,
             problem=self.problem,
         )
 
@@ -83,7 +105,36 @@ CASES: Final = {
     "nothing yet, phone": Case(an_order(), Kind.CHOOSE, Device.PHONE),
     "several channels": Case(an_order(), Kind.CHOOSE, here=("wechat", "card")),
     "refused": Case(an_order(), Kind.CHOOSE, problem="channel_refused"),
-    "inside a wallet": Case(an_order(), Kind.LEAVE, Device.WALLET, here=()),
+    "inside a wallet": Case(an_order(), Kind.LEAVE, Device.WECHAT, here=()),
+    "inside a wallet, its own way": Case(an_order(), Kind.CHOOSE, Device.WECHAT, payer="me"),
+    "inside a wallet, who is it": Case(an_order(), Kind.CHOOSE, Device.WECHAT, payer=""),
+    "inside a wallet, nobody was told": Case(
+        an_order(), Kind.CHOOSE, Device.WECHAT, payer="", problem="payer_unknown"
+    ),
+    "one code": Case(
+        an_order(), Kind.CHOOSE, here=("wechat", "alipay", "card"), shared=("wechat", "alipay")
+    ),
+    "one code, scanned": Case(
+        an_order(WAP_SHOWN),
+        Kind.CHOOSE,
+        here=("wechat", "alipay"),
+        shared=("wechat", "alipay"),
+    ),
+    "inside wechat": Case(
+        an_order(JSAPI_SHOWN), Kind.OPEN, Device.WECHAT, payer="openid-of-the-payer"
+    ),
+    "inside wechat, another person": Case(
+        an_order(JSAPI_SHOWN), Kind.CHOOSE, Device.WECHAT, payer="somebody-else"
+    ),
+    "inside wechat, not yet known": Case(
+        an_order(JSAPI_SHOWN), Kind.CHOOSE, Device.WECHAT, payer=""
+    ),
+    "inside wechat, seen on a PC": Case(an_order(JSAPI_SHOWN), Kind.CHOOSE),
+    "inside alipay": Case(an_order(WAP_SHOWN), Kind.OPEN, Device.ALIPAY, here=("alipay",)),
+    "inside alipay, seen on the same phone": Case(
+        an_order(WAP_SHOWN), Kind.OPEN, Device.PHONE, here=("wechat", "alipay")
+    ),
+    "inside alipay, seen in wechat": Case(an_order(WAP_SHOWN), Kind.CHOOSE, Device.WECHAT),
     "no channel": Case(an_order(), Kind.NOTHING, here=()),
     "phone, no channel but codes": Case(an_order(), Kind.CHOOSE, Device.PHONE, here=()),
     "being called": Case(an_order(replace(CREATED, calling_until=LATER)), Kind.PREPARING),
@@ -99,7 +150,10 @@ CASES: Final = {
     ),
     "code": Case(an_order(CODE_SHOWN), Kind.SCAN),
     "code on a phone": Case(an_order(CODE_SHOWN), Kind.SCAN, Device.PHONE),
-    "code inside a wallet": Case(an_order(CODE_SHOWN), Kind.SCAN, Device.WALLET, here=()),
+    "code inside a wallet": Case(an_order(CODE_SHOWN), Kind.SCAN, Device.WECHAT, here=()),
+    "code, seen inside a wallet that can pay": Case(
+        an_order(CODE_SHOWN), Kind.CHOOSE, Device.ALIPAY, here=("alipay",)
+    ),
     "old code": Case(an_order(replace(CODE_SHOWN, next_action_until=EARLIER)), Kind.RENEW),
     "link": Case(an_order(H5_SHOWN), Kind.OPEN, Device.PHONE),
     "link, several channels": Case(
@@ -164,8 +218,9 @@ def test_no_page_holds_a_script_a_style_or_anything_from_elsewhere(case: Case) -
 @EVERY_CASE
 def test_what_can_be_paid_with_is_there_only_while_it_can(case: Case) -> None:
     drawn = draw_checkout(case.scene(), "/checkout/token", "en")
-    assert ('role="img"' in drawn) == (case.kind is Kind.SCAN)
-    assert bool(re.search(r"tenpay|bank\.example/pay", drawn)) == (case.kind is Kind.OPEN)
+    assert ('role="img"' in drawn) == (case.kind is Kind.SCAN or bool(case.shared))
+    opens = re.search(r"tenpay|bank\.example/pay|gateway\.do|prepay_id", drawn)
+    assert bool(opens) == (case.kind is Kind.OPEN)
     if case.kind in (Kind.PAID, Kind.CLOSED, Kind.EXPIRED):
         assert "<form" not in drawn
 
@@ -225,6 +280,13 @@ def test_the_countdown_ends_with_what_can_be_paid_with() -> None:
         ("inside a wallet", "long press"),
         ("code inside a wallet", "long press"),
         ("code on a phone", "Scan with another phone"),
+        ("one code", "Open one of these apps"),
+        ("one code, scanned", "finish paying there"),
+        ("inside wechat", "asks for your password here"),
+        ("inside wechat", "This needs JavaScript"),
+        ("inside wechat, another person", "Paying here takes its place"),
+        ("inside a wallet, nobody was told", "did not tell us who is paying"),
+        ("inside a wallet, its own way", "open this page in your browser"),
     ],
 )
 def test_the_buyer_is_told(name: str, text: str) -> None:
@@ -235,10 +297,52 @@ def test_the_buyer_is_told(name: str, text: str) -> None:
 def test_a_payment_in_flight_that_nobody_can_return_is_said_to_be_one() -> None:
     order = an_order(replace(H5_SHOWN, superseded=True), CODE_SHOWN)
     shown = snapshot(order, NOW, refundable=frozenset())
-    scene = scene_of(
-        order, shown, Device.PC, merchant="H", here=("wechat",), by_code=(), problem=None
-    )
+    scene = scene_of(order, shown, Device.PC, merchant="H", ways=Ways(("wechat",)))
     assert "only the shop could return" in draw_fragment(scene, "/checkout/token", "en")
+
+
+def test_the_one_code_comes_first_and_every_single_way_is_one_click() -> None:
+    drawn = draw_fragment(CASES["one code"].scene(), "/checkout/token", "en")
+    (path,) = re.findall(r'class="qrline"[^>]* d="([^"]*)"', drawn)
+    assert f'd="{path}"' in segno.make_qr(ONE_CODE, error="m").svg_inline(omitsize=True)
+    assert re.findall(r'name="channel" value="(\w+)"', drawn) == ["wechat", "alipay", "card"]
+    assert "<details" not in drawn
+
+
+@pytest.mark.parametrize(
+    ("name", "pressed"),
+    [
+        ("inside a wallet, its own way", '<button class="channel" name="channel" value="wechat"'),
+        ("inside a wallet, who is it", '<a class="channel" href="/checkout/token/identify"'),
+        ("inside wechat", '<button class="button" type="button" data-jsapi='),
+        ("inside alipay", '<a class="button" href="https://openapi.alipay.com/gateway.do?sign=1"'),
+        ("inside wechat, another person", ""),
+        ("code, seen inside a wallet that can pay", ""),
+        ("inside alipay, seen on the same phone", ""),
+        ("link", ""),
+        ("one code", ""),
+        ("paid", ""),
+    ],
+)
+def test_a_script_presses_the_wallets_own_button_unless_somebody_else_is_paying(
+    name: str, pressed: str
+) -> None:
+    drawn = draw_fragment(CASES[name].scene(), "/checkout/token", "en")
+    assert drawn.count(" data-own") == bool(pressed)
+    assert not pressed or re.search(rf"{re.escape(pressed)}[^>]* data-own", drawn)
+
+
+def test_what_wechat_is_given_stays_inside_its_attribute() -> None:
+    drawn = draw_fragment(CASES["inside wechat"].scene(), "/checkout/token", "en")
+    (given,) = re.findall(r"data-jsapi='([^']*)'", drawn)
+    assert msgspec.json.decode(given, type=dict[str, str]) == JSAPI.parameters
+    assert "<b>" not in given
+
+
+@EVERY_CASE
+def test_who_the_payer_is_stands_on_no_page(case: Case) -> None:
+    drawn = draw_checkout(case.scene(), "/checkout/token", "en")
+    assert "openid-of-the-payer" not in drawn
 
 
 def test_text_of_the_merchant_stays_text() -> None:
@@ -265,8 +369,10 @@ def test_a_problem_is_a_page_too(problem: Problem, language: str) -> None:
         ("", Device.PC),
         ("Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) Mobile/15E148", Device.PHONE),
         ("Mozilla/5.0 (Linux; Android 14; Pixel 8) Chrome/130.0 Mobile", Device.PHONE),
-        ("Mozilla/5.0 (iPhone) Mobile/15E148 MicroMessenger/8.0.49", Device.WALLET),
-        ("Mozilla/5.0 (Linux; Android 14) AlipayClient/10.5.60", Device.WALLET),
+        ("Mozilla/5.0 (iPhone) Mobile/15E148 MicroMessenger/8.0.49", Device.WECHAT),
+        ("Mozilla/5.0 (Windows NT 10.0) MicroMessenger/7.0.20.1781 WindowsWechat", Device.WECHAT),
+        ("Mozilla/5.0 (Linux; Android 14) AlipayClient/10.5.60", Device.ALIPAY),
+        ("Mozilla/5.0 (iPhone) Mobile/15E148 UnionPay/1.0 CloudPay", Device.UNIONPAY),
     ],
 )
 def test_the_device_is_read_from_the_user_agent(user_agent: str, device: Device) -> None:
