@@ -11,7 +11,7 @@ browser posts it. The form is the same one however often it is asked for.
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -32,8 +32,10 @@ from gateway.channels.base import (
     Traits,
     utc_now,
 )
+from gateway.channels.bills import Bill
 from gateway.channels.forms import read_fields, read_form
 from gateway.channels.unionpay_account import BASE_URL, Credentials, read_credentials
+from gateway.channels.unionpay_bills import fetch_bill
 from gateway.channels.unionpay_codes import (
     ACCEPTED,
     DUPLICATE,
@@ -84,6 +86,7 @@ TRAITS: Final = Traits(
     repeat_window=None,
     ask_ladder_s=(5, 10, 30, 60, 180, 300, 600, 1800),
     slow_ask_s=3600,
+    bills=True,
 )
 # UnionPay's page leads on to others of its own, and a policy for forms looks at those too.
 _REAL_FORM_TARGETS: Final = ("https://*.95516.com",)
@@ -190,6 +193,13 @@ class UnionPay:
         if code == NOT_FOUND:
             return None
         return self._refunded(number, code, heard.expect(Moved), Source.POLL)
+
+    async def bill(self, day: date) -> Bill:
+        """Fetch what was settled on a day; made from 09:00 the next day.
+
+        UnionPay's day is a settlement day: it begins at 23:00 of the day before, and ends at 23:00.
+        """
+        return await fetch_bill(self._connection, self._mer_id, day)
 
     def read(self, callback: Callback) -> CallbackRead:
         """Verify a callback as it was received, then translate it.

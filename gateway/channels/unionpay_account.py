@@ -7,6 +7,7 @@
 | `pfx_password` | what opens it (secret) |
 | `root_cert`, `middle_cert` | the text of acp_*_root.cer and acp_*_middle.cer (PEM) |
 | `base_url` | another gateway; the default is UnionPay's own, `https://gateway.95516.com` |
+| `file_base_url` | another host of files; the default is `https://filedownload.95516.com` |
 """
 
 import re
@@ -26,6 +27,7 @@ from gateway.channels.unionpay_trust import TEST_NAME, UNIONPAYS_NAME, Trust
 from gateway.errors import ConfigurationError
 
 BASE_URL: Final = "https://gateway.95516.com"
+FILE_BASE_URL: Final = "https://filedownload.95516.com"
 
 SETTINGS: Final = (
     Setting("mer_id", "give the merchant's number, 15 characters", r"[0-9A-Za-z]{15}"),
@@ -47,6 +49,7 @@ SETTINGS: Final = (
         read=signing.read_certificates,
     ),
     base_url(BASE_URL),
+    base_url(FILE_BASE_URL, "file_base_url"),
 )
 
 
@@ -57,6 +60,7 @@ class Credentials(Struct, frozen=True):
     key: RSAPrivateKey
     cert_id: str  # the serial number of our certificate, in decimal digits
     gateway: str
+    file_gateway: str
     trust: Trust
 
     def __repr__(self) -> str:
@@ -81,6 +85,7 @@ def read_credentials(settings: Mapping[str, str], secrets: Mapping[str, str]) ->
         key=key,
         cert_id=str(certificate.serial_number),
         gateway=gateway,
+        file_gateway=given["file_base_url"].rstrip("/") + "/",
         trust=Trust(
             tuple(signing.read_certificates("root_cert", given["root_cert"])),
             tuple(signing.read_certificates("middle_cert", given["middle_cert"])),

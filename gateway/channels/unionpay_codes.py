@@ -5,7 +5,7 @@ An answer has a code for the call, and the answer to a query a second one for th
 
 from typing import Final
 
-from gateway.channels.unionpay_wire import Answer
+from gateway.channels.unionpay_wire import Answer, FileAnswer
 from gateway.errors import ChannelRefused, ChannelUnavailable
 from gateway.model import Outcome, RefundState
 
@@ -14,6 +14,7 @@ SUCCEEDED: Final = frozenset({ACCEPTED, "A6"})  # A6: done, with a defect that i
 # The transaction is not known there, or not yet: it is not a failure.
 NOT_FOUND: Final = "34"
 DUPLICATE: Final = "12"
+NO_FILE: Final = "98"  # for that day, or not yet
 
 _DID_NOTHING: Final = frozenset({"01", "10", "11", "13", "36", "39"}) | frozenset(
     str(code) for code in range(60, 67)
@@ -60,7 +61,7 @@ def nothing_known(answer: Answer) -> ChannelUnavailable:
     return ChannelUnavailable(sentence_of(answer))
 
 
-def sentence_of(answer: Answer) -> str:
+def sentence_of(answer: Answer | FileAnswer) -> str:
     """Say for the operator what UnionPay answered, and what to do where we know."""
     said = f"{answer.resp_code} {answer.resp_msg}".strip()[:_LONGEST_SENTENCE]
     hint = _HINTS.get(answer.resp_code)

@@ -14,13 +14,22 @@ import aiohttp
 from gateway import __version__
 from gateway.channels import signing
 from gateway.channels.base import Clock
+from gateway.channels.downloads import MOST_ANSWERED, MOST_DOWNLOADED, read_within
 from gateway.channels.forms import read_fields
 from gateway.channels.unionpay_account import Credentials
 from gateway.channels.unionpay_trust import Believed, digest_to_sign
-from gateway.channels.unionpay_wire import SIGN_METHOD, VERSION, Answer, Fields, Path
+from gateway.channels.unionpay_wire import (
+    SIGN_METHOD,
+    VERSION,
+    Answer,
+    Fields,
+    FileAnswer,
+    Path,
+)
 from gateway.errors import BadCallback, ChannelUnavailable
 
 DEADLINE_S: Final = 5.0
+DOWNLOAD_DEADLINE_S: Final = 60.0
 
 Body = TypeVar("Body")
 
@@ -60,18 +69,8 @@ class Connection:
         Raises ChannelUnavailable when nothing came within the deadline, or when what came is not
         signed by UnionPay, or is about another transaction.
         """
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                text = await self._send(path, self.sign(fields))
-        except TimeoutError as error:
-            raise ChannelUnavailable(f"no answer within {self._deadline_s:g} s") from error
-        said = _fields_in(text)
-        try:
-            self.believed.check(said)
-        except BadCallback as error:
-            raise ChannelUnavailable(
-                f"an answer that is not UnionPay's: {error}; check root_cert and middle_cert"
-            ) from error
+        url = self._credentials.gateway + path
+        said = await self._said(url, fields, self._deadline_s, MOST_ANSWERED)
         answer = read_fields(said, Answer)
         if answer is None:
             raise ChannelUnavailable("the answer does not say what it is about")
@@ -87,6 +86,20 @@ class Connection:
             answer.resp_msg,
             said,
         )
+
+    async def fetch_file(self, fields: Fields) -> FileAnswer:
+        """Return the signed answer about a settlement day, the file in it if there is one.
+
+        Raises ChannelUnavailable as `call` does.
+        """
+        mine = self._credentials
+        said = await self._said(mine.file_gateway, fields, DOWNLOAD_DEADLINE_S, MOST_DOWNLOADED)
+        answer = read_fields(said, FileAnswer)
+        if answer is None:
+            raise ChannelUnavailable("the answer does not say what it is about")
+        if (answer.mer_id, answer.settle_date) != (mine.mer_id, fields["settleDate"]):
+            raise ChannelUnavailable("the answer is about another merchant or day")
+        return answer
 
     def form_url(self) -> str:
         """Return where a browser posts what `sign` returned."""
@@ -107,18 +120,35 @@ class Connection:
         digest = digest_to_sign({name.encode(): value.encode() for name, value in said.items()})
         return {**said, "signature": signing.sign(mine.key, digest)}
 
-    async def _send(self, path: Path, fields: Fields) -> bytes:
+    async def _said(
+        self, url: str, fields: Fields, deadline_s: float, most: int
+    ) -> Mapping[bytes, bytes]:
+        """Return what UnionPay answered and signed."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                text = await self._send(url, self.sign(fields), most)
+        except TimeoutError as error:
+            raise ChannelUnavailable(f"no answer within {deadline_s:g} s") from error
+        said = _fields_in(text)
+        try:
+            self.believed.check(said)
+        except BadCallback as error:
+            raise ChannelUnavailable(
+                f"an answer that is not UnionPay's: {error}; check root_cert and middle_cert"
+            ) from error
+        return said
+
+    async def _send(self, url: str, fields: Fields, most: int) -> bytes:
         headers = {
             "Content-Type": "application/x-www-form-urlencoded;charset=UTF-8",
             "User-Agent": f"PayOnce/{__version__}",
         }
-        url = self._credentials.gateway + path
         body = urlencode(fields)
         try:
             async with self._http.post(
                 url, data=body, headers=headers, allow_redirects=False
             ) as response:
-                text = await response.read()
+                text = await read_within(response, most)
         except aiohttp.ClientError as error:
             raise ChannelUnavailable(f"no answer: {type(error).__name__}") from error
         if response.status != 200:

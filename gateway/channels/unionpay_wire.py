@@ -59,6 +59,7 @@ class TxnType(StrEnum):
     PAY = "01"
     REFUND = "04"
     VOID = "31"
+    FILE = "76"
 
 
 class Answer(Struct, frozen=True, rename="camel"):
@@ -96,6 +97,16 @@ class Found(Struct, frozen=True, rename="camel"):
     """What a query found: how the transaction stands, beside how the query went."""
 
     orig_resp_code: Code
+
+
+class FileAnswer(Struct, frozen=True, rename="camel"):
+    """The answer to a call for the file of a settlement day, which is no transaction."""
+
+    mer_id: str
+    settle_date: str
+    resp_code: Code
+    resp_msg: str = ""
+    file_content: str = ""
 
 
 class Identity(Struct, frozen=True):
@@ -162,6 +173,18 @@ def query_fields(identity: Identity) -> dict[str, str]:
         "txnSubType": "00",
         "bizType": "000000",
         **identity.fields,
+    }
+
+
+def file_fields(day: date, now: datetime) -> dict[str, str]:
+    """Ask for the bill of a settlement day, which is named without its year."""
+    return {
+        "txnType": TxnType.FILE.value,
+        "txnSubType": "01",
+        "bizType": "000000",
+        "txnTime": china_time(now),
+        "fileType": "00",
+        "settleDate": f"{day:%m%d}",
     }
 
 
