@@ -62,8 +62,9 @@ async def end_at_channel(desk: Desk, attempt: Attempt) -> tuple[Ending, Settled 
     settled = await desk.settle(report)
     if not settled.attempt.state.live:
         return Ending.ENDED, settled
+    # What is only approved is debited by us alone, and for an open order alone.
     captured = settled.attempt.capture_claimed_at is not None
-    on_its_way = captured or report.outcome in (Outcome.PROCESSING, Outcome.APPROVED)
+    on_its_way = captured or report.outcome is Outcome.PROCESSING
     return (Ending.UNKNOWN if on_its_way else Ending.STILL_LIVE), settled
 
 

@@ -73,8 +73,8 @@ def decide(order: Order, attempt: Attempt, report: ChannelReport, now: datetime)
 
     Money always wins: PAID is recorded whatever state the attempt is in. No state is reached by
     running out of patience: an attempt ends on the channel's explicit word, or when a query after
-    `live_until` says unpaid or not found. While a capture of ours may still debit it, it does not
-    end without money at all.
+    `live_until` says that nothing was debited: unpaid, not found, or approved, which only a capture
+    of ours would debit. While one may still do that, it does not end without money at all.
     """
     unchanged = Verdict(attempt.state, order.state)
     live = attempt.state.live and attempt.capture_claimed_at is None
@@ -85,7 +85,9 @@ def decide(order: Order, attempt: Attempt, report: ChannelReport, now: datetime)
             return Verdict(AttemptState.DECLINED, order.state)
         case Outcome.CLOSED if live:
             return Verdict(AttemptState.CLOSED, order.state)
-        case Outcome.UNPAID | Outcome.NOT_FOUND if live and now >= attempt.live_until:
+        case Outcome.UNPAID | Outcome.NOT_FOUND | Outcome.APPROVED if (
+            live and now >= attempt.live_until
+        ):
             return Verdict(AttemptState.CLOSED, order.state)
         case (
             Outcome.DECLINED

@@ -32,7 +32,7 @@ from gateway.model import (
 )
 from tests.schedules.ledger import Ledger
 from tests.schedules.scheduler import Scheduler
-from tests.schedules.stage import H5, NATIVE, Stage
+from tests.schedules.stage import Stage
 
 # How a flow may end without what it wanted: told to the caller, and nothing half-done.
 ALLOWED: Final = (
@@ -85,6 +85,7 @@ class Owed(Struct, frozen=True):
     number: str
     amount: int
     state: RefundState
+    reference: str | None  # of the transfer, where a person gave it back
 
 
 class Told(Struct, frozen=True):
@@ -145,11 +146,11 @@ def faults_of_the_codes(stage: Stage) -> list[str]:
     """What can be paid at the channel: one code at a time where it closes the others, and in any
     case one for everybody who asked for the same.
     """
-    payable = set(stage.ledger.payable)
+    payable, closable = set(stage.ledger.payable), stage.ledger.not_closed
     faults = []
-    if len(payable) > 1 and not stage.ledger.unclosable:
-        faults.append(f"{len(payable)} codes can be paid at the channel at once")
-    for wish in (NATIVE, H5):
+    if len(closable) > 1:
+        faults.append(f"{len(closable)} codes can be paid at the channel at once")
+    for wish in {answer.wish for answer in stage.answers}:
         given = {number_of(answer.attempt) for answer in stage.answers if answer.wish == wish}
         if len(given & payable) > 1:
             faults.append(f"two who asked for the same were given {sorted(given)}")
@@ -158,7 +159,7 @@ def faults_of_the_codes(stage: Stage) -> list[str]:
 
 def faults_of_the_losers(stage: Stage, order: Order) -> list[str]:
     """Once they were asked about, the codes of an order that needs none are closed."""
-    if order.state is OrderState.OPEN or stage.ledger.unclosable or not stage.ledger.payable:
+    if order.state is OrderState.OPEN or not stage.ledger.not_closed:
         return []
     return [f"the order is {order.state}, and a code at the channel was not closed"]
 
@@ -182,8 +183,9 @@ async def faults_of_the_end(stage: Stage, scheduler: Scheduler) -> list[str]:
         faults.append("the order has expired and is still open")
     faults += _faults_of_the_journal(order, records)
     faults += _faults_of_the_events(records)
-    paid = (each.at for each in records.journal if (each.noun, each.to_state) == ("order", "paid"))
-    return faults + _faults_of_the_answers(stage, scheduler, next(paid, None))
+    ended = {each.to_state: each.at for each in records.journal if each.noun == "order"}
+    faults += _faults_of_the_debits(stage.ledger, ended.get(order.state))
+    return faults + _faults_of_the_answers(stage, scheduler, ended.get(OrderState.PAID))
 
 
 def _faults_of_the_money(stage: Stage, attempts: tuple[Attempt, ...]) -> list[str]:
@@ -192,6 +194,19 @@ def _faults_of_the_money(stage: Stage, attempts: tuple[Attempt, ...]) -> list[st
     if taken == recorded:
         return []
     return [f"the channel took {sorted(taken)}, and {sorted(recorded)} is recorded"]
+
+
+def _faults_of_the_debits(ledger: Ledger, ended_at: datetime | None) -> list[str]:
+    """We debit nobody for an order that is paid or closed, and for no order twice."""
+    faults = [
+        f"a call to debit {debit.number} was begun after the order had ended"
+        for debit in ledger.debits
+        if ended_at is not None and debit.begun_at > ended_at
+    ]
+    debited = [entry.number for entry in ledger.entries.values() if entry.debited_by]
+    if len(debited) > 1:
+        faults.append(f"our calls debited the buyer by {sorted(debited)}")
+    return faults
 
 
 def _faults_of_the_journal(order: Order, records: Records) -> list[str]:
@@ -235,7 +250,11 @@ def faults_of_the_refunds(ledger: Ledger, order: Order, refunds: Sequence[Owed])
     given = sum(each.amount for each in merchants if each.state is RefundState.DONE)
     if given != order.amount_refunded or given > order.amount:
         faults.append(f"merchants' refunds are {given}, and the order says {order.amount_refunded}")
-    done = Counter((each.number, each.amount) for each in refunds if each.state is RefundState.DONE)
+    done = Counter(
+        (each.number, each.amount)
+        for each in refunds
+        if each.state is RefundState.DONE and each.reference is None
+    )
     back = Counter(
         (known.number, known.money.amount)
         for known in ledger.refunds.values()
@@ -259,7 +278,9 @@ def _faults_of_a_payment(ledger: Ledger, attempt: Attempt, refunds: Sequence[Owe
     kept = [
         each.amount
         for each in refunds
-        if each.attempt_id == attempt.id and each.state is not RefundState.REJECTED
+        if each.attempt_id == attempt.id
+        and each.state is not RefundState.REJECTED
+        and each.reference is None
     ]
     if given == sum(kept):
         return []

@@ -1,84 +1,83 @@
-"""A channel that keeps a ledger, and the judge of every run: what it took is what must be recorded.
+"""What the channels keep, and the judge of every run: what they took is what must be recorded.
 
-It keeps the promises of `gateway.channels.base`: `create` and `refund` are idempotent by our
-number, `close` refuses what is paid. It can be as bad as channels are: codes that stay payable
-though they were closed (`unclosable`), answers to `create` and `refund` that get lost before or
-after it was carried out, a close that is answered while the buyer's password is on its way
-(`pay(begun=True)`), and refunds that are slow or fail at first (`first_refund`).
+The adapters in `tills.py` write here; buyers pay and approve here. The channels are as bad as
+channels are: codes that stay payable though they were closed (`unclosable`), answers to `create`,
+`capture` and `refund` that get lost before or after they were carried out, a close that is answered
+while the buyer's password is on its way (`pay(begun=True)`), captures that are refused at first or
+take their time (`first_capture`), and refunds that are slow or fail at first (`first_refund`).
 """
 
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
-from typing import Final
 
-import aiohttp
 from msgspec import Struct
 
-from gateway.channels.base import (
-    Callback,
-    CallbackRead,
-    Channel,
-    CloseResult,
-    Created,
-    CreateRequest,
-    QrAction,
-    RefundRequest,
-    Traits,
-)
-from gateway.errors import ChannelRefused, ChannelUnavailable
-from gateway.model import ChannelReport, Outcome, RefundReport, RefundState, Source, Terminal
+from gateway.channels.base import Traits
+from gateway.errors import ChannelUnavailable
+from gateway.model import ChannelReport, Outcome, RefundReport, RefundState, Source
 from gateway.money import Money
-from tests.schedules.scheduler import current, step
-
-CHANNEL: Final = "ledger"
-ACCOUNT: Final = "till"
-TRAITS: Final = Traits(
-    channel=CHANNEL,
-    products={Terminal.PC: "native", Terminal.WAP: "h5"},
-    all_products=frozenset({"native", "h5"}),
-    currencies=frozenset({"CNY"}),
-    minimum=1,
-    maximum=10**9,
-    closes=True,
-    refunds=True,
-    live_after_close=True,
-    shortest_window=timedelta(minutes=1),
-    late_margin=timedelta(minutes=10),
-    repeat_window=None,
-    ask_ladder_s=(3, 10),
-    slow_ask_s=3600,
-)
 
 
 class Lost(StrEnum):
-    """Which answers to `create` and `refund` get lost: the first of each number."""
+    """Which answers to `create`, `capture` and `refund` get lost: the first of each number."""
 
     NONE = "answered"
     BEFORE = "unheard"
     AFTER = "unanswered"
 
 
+class FirstCapture(StrEnum):
+    """What becomes of the first capture of each payment, and of its repeats."""
+
+    DEBITS = "debits"
+    IS_REFUSED = "is refused"
+    PENDS = "pends"  # the money arrives later
+
+
 class Entry(Struct):
     """A payment as the channel knows it."""
 
+    account: str
     number: str
     money: Money
+    traits: Traits
     closed: bool = False
+    approved: bool = False  # where it is debited on our call alone
+    pending: bool = False  # the money is on its way
     paid: bool = False
+    refused: list[str] = []  # the captures of ours that it refused, by their ids
+    debited_by: str = ""  # the id of the capture that it did not refuse
 
     @property
     def payment_ref(self) -> str:
         return f"ref-{self.number}"
 
     @property
-    def payable(self) -> bool:
+    def open(self) -> bool:
         return not (self.closed or self.paid)
+
+    @property
+    def payable(self) -> bool:
+        """Can the buyer pay it, without anything else that we do?"""
+        is_paper = self.traits.voucher is not None  # which can be paid though it was cancelled
+        return not self.paid and not self.traits.captures and (is_paper or not self.closed)
+
+    @property
+    def ended_by_close(self) -> bool:
+        return self.open and self.traits.closes
+
+
+class Debit(Struct, frozen=True):
+    """A call of ours that has a buyer debited; `begun_at`: when the right to it was claimed."""
+
+    number: str
+    begun_at: datetime
 
 
 class GivenBack(Struct):
     """A refund as the channel knows it: under way (`sent`), done or failed."""
 
+    account: str
     number: str
     attempt_number: str
     money: Money
@@ -86,7 +85,7 @@ class GivenBack(Struct):
 
 
 class Ledger:
-    """The channel's side. Also the adapter, since nothing is between the two here."""
+    """The channels' side of every account."""
 
     def __init__(self) -> None:
         self.reset()
@@ -94,13 +93,12 @@ class Ledger:
     def reset(self) -> None:
         """Begin an empty ledger, well-behaved."""
         self.entries: dict[str, Entry] = {}
+        self.debits: list[Debit] = []
         self.refunds: dict[str, GivenBack] = {}
+        self.first_capture = FirstCapture.DEBITS
         self.first_refund = RefundState.DONE  # how the first number of a refund ends
         self.faults: list[str] = []  # what no caller may do
         self._lost_already: set[str] = set()
-        self._being_created: set[str] = set()
-        self._called_unasked: set[str] = set()
-        self._asked_by: set[tuple[str, str]] = set()
         self.misbehave()
 
     def misbehave(self, lost: Lost = Lost.NONE, *, unclosable: bool = False) -> None:
@@ -109,134 +107,75 @@ class Ledger:
         self.unclosable = unclosable
 
     @property
-    def traits(self) -> Traits:
-        return TRAITS
-
-    @property
     def payable(self) -> list[str]:
         return [entry.number for entry in self.entries.values() if entry.payable]
+
+    @property
+    def not_closed(self) -> list[str]:
+        """Name what closing would have ended."""
+        if self.unclosable:
+            return []
+        return [entry.number for entry in self.entries.values() if entry.ended_by_close]
 
     def pay(self, number: str, *, begun: bool = False) -> bool:
         """The buyer pays, if the code still works; `begun`: the password was on its way before."""
         entry = self.entries[number]
-        if entry.paid or (entry.closed and not begun):
+        if entry.paid or not (entry.payable or begun):
             return False
         entry.paid = True
         return True
 
-    def pay_all(self) -> None:
-        for number in self.payable:
-            self.pay(number)
+    def approve(self, number: str) -> bool:
+        """The buyer lets us debit him, if the channel still asks him."""
+        entry = self.entries[number]
+        entry.approved = entry.approved or entry.open
+        return entry.approved and not entry.paid
 
-    def report(self, number: str, source: Source) -> ChannelReport:
+    def pay_all(self) -> None:
+        """The worst of buyers: whatever can be paid or approved is."""
+        for entry in self.entries.values():
+            if entry.payable:
+                entry.paid = True
+            elif entry.open:
+                entry.approved = True
+
+    def report(self, account: str, number: str, source: Source) -> ChannelReport:
         """Say how a payment stands, as the channel would."""
         entry = self.entries.get(number)
         if entry is None:
-            return ChannelReport(ACCOUNT, number, Outcome.NOT_FOUND, source)
+            return ChannelReport(account, number, Outcome.NOT_FOUND, source)
         if entry.paid:
             back = self.given_back(number)
             return ChannelReport(
-                ACCOUNT, number, Outcome.PAID, source, entry.payment_ref, entry.money, back
+                account, number, Outcome.PAID, source, entry.payment_ref, entry.money, back
             )
-        outcome = Outcome.CLOSED if entry.closed else Outcome.UNPAID
-        return ChannelReport(ACCOUNT, number, outcome, source)
+        if entry.pending:
+            outcome = Outcome.PROCESSING
+        elif entry.closed:
+            outcome = Outcome.CLOSED
+        else:
+            outcome = Outcome.APPROVED if entry.approved else Outcome.UNPAID
+        return ChannelReport(account, number, outcome, source)
 
-    async def create(self, request: CreateRequest) -> Created:
-        await step("channel create")
-        if self._being_created:
-            self.faults.append("two callers had the channel create a payment at once")
-        self._being_created.add(request.number)
-        try:
-            created = self._create(request)
-            await step("channel answers")
-        finally:
-            self._being_created.discard(request.number)
-        return created
-
-    def _create(self, request: CreateRequest) -> Created:
-        loses_answer = self._is_lost(request.number)
-        entry = self.entries.setdefault(request.number, Entry(request.number, request.money))
-        if not entry.payable:
-            raise ChannelRefused("SPENT", "the number is paid or closed", number_spent=True)
-        if loses_answer:
-            raise ChannelUnavailable("the answer was lost")
-        until = datetime.now(UTC) + timedelta(hours=2)
-        return Created(QrAction(f"pay://{request.number}", until), until)
-
-    def _is_lost(self, number: str) -> bool:
+    def loses_answer(self, request: str) -> bool:
         """Will the answer be lost? Raises where the request is, before anybody heard it."""
-        loses = number not in self._lost_already and self.lost is not Lost.NONE
-        self._lost_already.add(number)
+        loses = request not in self._lost_already and self.lost is not Lost.NONE
+        self._lost_already.add(request)
         if loses and self.lost is Lost.BEFORE:
             raise ChannelUnavailable("the request was lost")
         return loses
 
-    async def query(self, number: str, channel_ref: str = "") -> ChannelReport:
-        await step("channel query")
-        return self.report(number, Source.POLL)
-
-    async def close(self, number: str, channel_ref: str = "") -> CloseResult:
-        await step("channel close")
-        entry = self.entries.get(number)
-        if entry is None:
-            return CloseResult.NOT_FOUND
-        if entry.paid:
-            return CloseResult.PAID
-        if self.unclosable:
-            return CloseResult.STILL_LIVE
-        entry.closed = True
-        return CloseResult.CLOSED
-
-    async def refund(self, request: RefundRequest) -> RefundReport:
-        await step("channel refund")
-        self._look_for_a_query_before(request.number)
-        loses_answer = self._is_lost(request.number)
-        if request.number not in self.refunds:
-            self._begin_refund(request)
-        if loses_answer:
-            raise ChannelUnavailable("the answer was lost")
-        await step("channel answers")
-        return self.refund_report(request.number, Source.CREATE)
-
-    def _look_for_a_query_before(self, number: str) -> None:
-        """One caller need not ask first: who wrote that it is sent. All others repeat a call."""
-        asked = (_process(), number)
-        if asked not in self._asked_by and number in self._called_unasked:
-            self.faults.append("a refund was called again by somebody who had not asked about it")
-        if asked not in self._asked_by:
-            self._called_unasked.add(number)
-        self._asked_by.discard(asked)
-
-    def _begin_refund(self, request: RefundRequest) -> None:
-        base, _, nth = request.number.rpartition("R")
-        earlier = [each for each in self.refunds.values() if each.number.startswith(f"{base}R")]
-        if any(each.state is not RefundState.FAILED for each in earlier):
-            self.faults.append("a refund got another number though its last one did not fail")
-        state = self.first_refund if nth == "1" else RefundState.DONE
-        self.refunds[request.number] = GivenBack(
-            request.number, request.attempt_number, request.money, state
-        )
-        entry = self.entries[request.attempt_number]
-        if not entry.paid or self.given_back(entry.number) > entry.money.amount:
-            self.faults.append("more was given back than was taken")
-
-    async def query_refund(
-        self,
-        number: str,
-        attempt_number: str,
-        payment_ref: str = "",
-        sent_at: datetime | None = None,
-    ) -> RefundReport | None:
-        await step("channel refund query")
-        self._asked_by.add((_process(), number))
-        known = self.refunds.get(number)
-        assert known is None or known.attempt_number == attempt_number
-        return self.refund_report(number, Source.POLL) if known else None
-
     def refund_report(self, number: str, source: Source) -> RefundReport:
         """Say how a refund stands, as the channel would."""
         known = self.refunds[number]
-        return RefundReport(ACCOUNT, number, known.state, source, f"back-{number}", known.money)
+        ref = f"back-{number}"
+        return RefundReport(known.account, number, known.state, source, ref, known.money)
+
+    def end_payments(self) -> None:
+        """What is on its way arrives."""
+        for entry in self.entries.values():
+            if entry.pending:
+                entry.pending, entry.paid = False, True
 
     def end_refunds(self) -> None:
         """What is under way arrives."""
@@ -253,35 +192,3 @@ class Ledger:
             for known in self.refunds.values()
             if known.attempt_number == number and known.state is not RefundState.FAILED
         )
-
-    def read(self, callback: Callback) -> CallbackRead:
-        number = callback.body.decode()
-        return CallbackRead(f"news-{number}", self.report(number, Source.CALLBACK))
-
-    async def refresh_keys(self) -> None: ...
-
-    def acknowledgement(self) -> tuple[int, bytes]:
-        return 204, b""
-
-    def rejection(self, detail: str) -> tuple[int, bytes]:
-        return 404, detail.encode()
-
-
-def _process() -> str:
-    """Name the process that calls; what sweeps afterwards is one of its own."""
-    flow = current()
-    return flow.process if flow is not None else ""
-
-
-def make(ledger: Ledger) -> object:
-    """Return what `gateway.payments.accounts` makes adapters with: always this ledger."""
-
-    def maker(
-        _account: str,
-        _settings: Mapping[str, str],
-        _secrets: Mapping[str, str],
-        _http: aiohttp.ClientSession,
-    ) -> Channel:
-        return ledger
-
-    return maker

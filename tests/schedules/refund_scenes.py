@@ -17,9 +17,9 @@ from tests.schedules.exploring import (
     Flows,
     Scene,
 )
-from tests.schedules.ledger import ACCOUNT
 from tests.schedules.scheduler import step
-from tests.schedules.stage import H5, MERCHANT, NATIVE, PRICE, Stage
+from tests.schedules.stage import MERCHANT, PRICE, Stage
+from tests.schedules.tills import ACCOUNT, H5, NATIVE
 
 _BATCH: Final = 50
 _MOST: Final = PRICE * 6 // 10  # of which only one fits into what was captured

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tests.schedules import refund_scenes
+from tests.schedules import capture_scenes, refund_scenes
 from tests.schedules.exploring import (
     AWAY,
     PLAIN,
@@ -15,7 +15,8 @@ from tests.schedules.exploring import (
     Flows,
     Scene,
 )
-from tests.schedules.stage import H5, NATIVE, Stage
+from tests.schedules.stage import Stage
+from tests.schedules.tills import H5, NATIVE
 
 
 async def two_applies_of_one_kind(stage: Stage) -> Flows:
@@ -147,4 +148,4 @@ SCENES: Final = [
         (two_applies_and_callback, (PLAIN, AWAY, STUCK, UNANSWERED_STUCK)),
     )
     for conditions in several
-] + refund_scenes.SCENES
+] + [*capture_scenes.SCENES, *refund_scenes.SCENES]

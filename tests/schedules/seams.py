@@ -12,6 +12,7 @@ import pkgutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Final
 
@@ -23,7 +24,7 @@ import gateway.db
 from gateway import ids
 from gateway.ids import OrderId
 from gateway.locks.claims import Claims
-from gateway.payments import applying, calling, closing, refunding
+from gateway.payments import applying, calling, capturing, closing, planning, refunding
 from gateway.payments.desk import Errands
 from tests.schedules.scheduler import current, step
 
@@ -154,6 +155,24 @@ def take_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ids, "time", clock)
 
 
+class Patience:
+    """How long those who wait for a capture that is on its way have waited already."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+        self._apply_waits = planning._CAPTURE_WAIT
+        self._call_s = capturing.CALL_S
+        self.forgotten_s = capturing.FORGOTTEN_S
+
+    def let_pass(self, seconds: float) -> None:
+        """Let it be so many since any call that is under way began."""
+        set_ = self._monkeypatch.setattr
+        waits = self._apply_waits - timedelta(seconds=seconds)
+        set_(planning, "_CAPTURE_WAIT", max(timedelta(), waits))
+        set_(capturing, "CALL_S", max(0.0, self._call_s - seconds))
+        set_(capturing, "FORGOTTEN_S", max(0.0, self.forgotten_s - seconds))
+
+
 def _statement_names() -> dict[str, str]:
     found = {}
     for module_info in pkgutil.iter_modules(gateway.db.__path__):
@@ -164,9 +183,10 @@ def _statement_names() -> dict[str, str]:
     return found
 
 
-_NAMES: Final = _statement_names()
+# A test that weakens a statement adds it here, so that it keeps its name.
+NAMES: Final = _statement_names()
 
 
 def _name_of(sql: str) -> str:
-    """Name a statement by its constant; one that a test has weakened begins as it did."""
-    return f"db {_NAMES.get(sql, ' '.join(sql.split()[:6]))}"
+    """Name a statement by its constant."""
+    return f"db {NAMES.get(sql, ' '.join(sql.split()[:6]))}"

@@ -28,31 +28,46 @@ from gateway.ids import (
     RefundId,
     new_checkout_token,
     new_order_id,
+    number_of,
 )
 from gateway.lifespan import pool_for
 from gateway.merchants import add_channel, add_merchant
-from gateway.model import Attempt, Evidence, NewOrder, Order, RefundState, Source, Terminal
+from gateway.model import (
+    Attempt,
+    ChannelReport,
+    Evidence,
+    NewOrder,
+    Order,
+    RefundState,
+    Source,
+)
 from gateway.operators import add_operator
 from gateway.payments import accounts
 from gateway.payments.accounts import Accounts
 from gateway.payments.applying import Applied, apply_for_payment
 from gateway.payments.asking import ask, ask_once, ask_overdue
+from gateway.payments.capturing import go_on
 from gateway.payments.closing import close_order, expire_due
 from gateway.payments.desk import Desk
 from gateway.payments.planning import Wish
-from gateway.payments.refund_requests import approve, retry
+from gateway.payments.refund_requests import approve, mark_returned, retry
 from gateway.payments.refunding import refund_due
 from gateway.secrets import Cipher, new_webhook_secret
 from gateway.settings import Settings
 from gateway.webhooks import Webhooks
-from tests.schedules.ledger import ACCOUNT, CHANNEL, Ledger, make
+from tests.schedules import tills
+from tests.schedules.ledger import Ledger
 from tests.schedules.scheduler import current, step
-from tests.schedules.seams import SteppedClaims, SteppedErrands, SteppedPool, take_the_clock
+from tests.schedules.seams import (
+    Patience,
+    SteppedClaims,
+    SteppedErrands,
+    SteppedPool,
+    take_the_clock,
+)
 
 MERCHANT: Final = "demo"
 PRICE: Final = 100
-NATIVE: Final = Wish(CHANNEL, Terminal.PC)
-H5: Final = Wish(CHANNEL, Terminal.WAP)
 _BATCH: Final = 50
 _NO_LIMITS: Final = {"refund_limit": "1000000000", "refund_daily_limit": "1000000000"}
 
@@ -77,9 +92,11 @@ _DAYS_LATER: Final = """
 _REFUNDS_LATER: Final = """
     UPDATE refunds SET check_at = CASE WHEN check_at IS NOT NULL THEN now() END
     WHERE order_id = $1 AND (check_at IS NOT NULL OR state IN ('held', 'failed'))
-    RETURNING id, CASE WHEN check_at IS NULL THEN state END
+    RETURNING id, account, CASE WHEN check_at IS NULL THEN state END
 """
+_GIVE_NOTHING_BACK: Final = frozenset(each.channel for each in tills.ALL if not each.refunds)
 _MOST_ROUNDS: Final = 10
+_MINUTES_S: Final = 120.0
 
 
 class Answer(Struct, frozen=True):
@@ -106,12 +123,14 @@ class Stage:
         raw: Desk,
         ledger: Ledger,
         claims: SteppedClaims,
+        patience: Patience,
         operators: Sequence[OperatorId],
     ) -> None:
         self.desk = desk
         self.raw = raw  # the same without gates
         self.ledger = ledger
         self.claims = claims
+        self.patience = patience
         self.operators = operators
         self.order = OrderId("")
         self.answers: list[Answer] = []
@@ -124,6 +143,7 @@ class Stage:
     async def new_order(self) -> None:
         order_id = new_order_id()
         self.answers.clear()
+        self.patience.let_pass(0)
         async with self.pool.acquire() as conn:
             row = ordering.Row(order_id, MERCHANT, new_checkout_token(), None)
             new = NewOrder(f"no-{next(self._numbers)}", PRICE, "CNY", "tea", 1800)
@@ -158,13 +178,28 @@ class Stage:
         await self.apply(wish)
         await self.apply(wish)
 
+    async def apply_and_pay(self, wish: Wish) -> None:
+        """A buyer asks, and pays or approves what he is given."""
+        await self.apply(wish)
+        number = number_of(self.answers[-1].attempt)
+        if self.ledger.entries[number].traits.captures:
+            await self.approve(number)
+        else:
+            await self.pay(number)
+
     async def applied_before(self, wish: Wish) -> None:
         """The same before the schedule begins."""
         await apply_for_payment(self.raw, self.order, wish, MERCHANT)
 
     async def paid_before(self, number: str) -> None:
         self.ledger.pay(number)
-        await self.raw.settle(self.ledger.report(number, Source.POLL))
+        await self.raw.settle(self._report(number, Source.POLL))
+        await self.errands_are_done()
+
+    async def approved_before(self, number: str) -> None:
+        self.ledger.approve(number)
+        report = self._report(number, Source.POLL)
+        await go_on(self.raw, await self.raw.settle(report), report)
         await self.errands_are_done()
 
     async def close_before(self) -> None:
@@ -178,9 +213,28 @@ class Stage:
         """A buyer pays, and the channel calls back."""
         await step("channel takes the money")
         if self.ledger.pay(number):
-            report = self.ledger.report(number, Source.CALLBACK)
-            evidence = Evidence(ACCOUNT, f"news-{number}", number, "{}", number.encode())
-            await self.desk.settle(report, evidence)
+            await self._call_back(number)
+
+    async def approve(self, number: str) -> None:
+        """A buyer lets us debit him, and the channel calls back."""
+        await step("channel is given the approval")
+        if self.ledger.approve(number):
+            await self._call_back(number)
+
+    async def arrive(self, number: str) -> None:
+        """What was on its way arrives, and the channel calls back."""
+        await step("channel takes the money")
+        self.ledger.end_payments()
+        await self._call_back(number)
+
+    async def _call_back(self, number: str) -> None:
+        report = self._report(number, Source.CALLBACK)
+        news = f"news-{number}-{report.outcome}"
+        evidence = Evidence(report.account, news, number, "{}", number.encode())
+        await go_on(self.desk, await self.desk.settle(report, evidence), report)
+
+    def _report(self, number: str, source: Source) -> ChannelReport:
+        return self.ledger.report(self.ledger.entries[number].account, number, source)
 
     async def pay_unheard(self, number: str) -> None:
         """A buyer pays, having typed the password before a close that the channel answers; the
@@ -205,12 +259,18 @@ class Stage:
 
     # What time and a restarted process do.
 
+    async def time_passes(self, seconds: float) -> None:
+        """Whoever waits for a call that is on its way has waited for so long."""
+        await step("db time passes")
+        self.patience.let_pass(seconds)
+
     async def let_it_expire(self) -> None:
         """The sweep's clock is a little ahead: to it, the order's time is over."""
         await self.pool.execute("UPDATE orders SET due_at = now() WHERE id = $1", self.order)
 
     async def minutes_later(self) -> bool:
         """What is still asked about is asked about, until nothing is due; False: nothing was."""
+        self.patience.let_pass(_MINUTES_S)
         if await self.pool.execute(_A_MINUTE_LATER, self.order) == "UPDATE 0":
             return False
         await self._ask_all()
@@ -218,6 +278,7 @@ class Stage:
 
     async def days_later(self) -> None:
         """Nothing can be paid any more; every sweep runs until nothing is due."""
+        self.ledger.end_payments()
         due = await self.pool.fetchrow(_DAYS_LATER, self.order)
         assert due is not None
         if due["expires"]:
@@ -229,8 +290,11 @@ class Stage:
             unfinished = await self.pool.fetch(_REFUNDS_LATER, self.order)
             if not unfinished:
                 break
-            for refund, waits_as in unfinished:
-                if waits_as is not None:
+            for refund, account, waits_as in unfinished:
+                if waits_as is not None and account in _GIVE_NOTHING_BACK:
+                    who = self.operators[0]
+                    await mark_returned(self.raw, refund, who, "by hand", f"transfer {refund}")
+                elif waits_as is not None:
                     await self._two_persons_want(refund, RefundState(waits_as))
             await self.errands_are_done()
             await refund_due(self.raw, _BATCH)
@@ -248,7 +312,8 @@ class Stage:
         await self.raw.errands.finish(60)
 
     async def _ask_all(self) -> None:
-        while await ask_overdue(self.raw, _BATCH):
+        """One after the other: it is known what was committed before each call."""
+        while await ask_overdue(self.raw, 1):
             pass
 
 
@@ -264,14 +329,17 @@ async def staged(
         allow_private_webhooks=True,
     )
     ledger = Ledger()
-    monkeypatch.setitem(accounts.MAKERS, CHANNEL, (make(ledger),))
+    for traits in tills.ALL:
+        monkeypatch.setitem(accounts.MAKERS, traits.channel, (tills.make(ledger, traits),))
     take_the_clock(monkeypatch)
     cipher = Cipher(settings.secret_keys)
     async with pool_for(settings) as pool, Redis.from_url(redis_url) as redis:
         async with pool.acquire() as conn:
             url = "https://shop.example/webhooks"
             await add_merchant(conn, cipher, MERCHANT, "Demo", url, new_webhook_secret())
-            await add_channel(conn, cipher, MERCHANT, ACCOUNT, CHANNEL, _NO_LIMITS)
+            for traits in tills.ALL:
+                account = kind = traits.channel
+                await add_channel(conn, cipher, MERCHANT, account, kind, _NO_LIMITS)
             operators = [(await add_operator(conn, name))[0] for name in ("Li", "Wu", "Xu", "Yu")]
         claims = SteppedClaims(redis)
         webhooks = cast(Webhooks, Outbox())
@@ -289,4 +357,4 @@ async def staged(
         )
         stepped = cast("asyncpg.Pool[asyncpg.Record]", SteppedPool(pool))
         desk = msgspec.structs.replace(raw, pool=stepped)
-        yield Stage(desk, raw, ledger, claims, operators)
+        yield Stage(desk, raw, ledger, claims, Patience(monkeypatch), operators)

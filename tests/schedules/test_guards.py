@@ -20,6 +20,7 @@ from gateway.payments import asking, planning, refunding, settle
 from gateway.payments.desk import Desk
 from tests.schedules import refund_scenes, scenes
 from tests.schedules.exploring import AWAY, PLAIN, STUCK, UNANSWERED, Broken, Explorer, Scene
+from tests.schedules.seams import NAMES
 from tests.schedules.stage import Stage
 
 _ENOUGH_TO_FIND: Final = 1000
@@ -32,7 +33,9 @@ def _weaken(module: ModuleType, statement: str, guard: str, instead: str) -> Rem
     async def remove(_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
         text = getattr(module, statement)
         assert guard in text
-        monkeypatch.setattr(module, statement, text.replace(guard, instead))
+        weakened = text.replace(guard, instead)
+        monkeypatch.setitem(NAMES, weakened, NAMES.get(text, statement))
+        monkeypatch.setattr(module, statement, weakened)
 
     return remove
 
