@@ -121,6 +121,7 @@ async def _tidy(desk: Desk) -> int:
     async with desk.pool.acquire() as conn:
         forgotten = await idempotency.forget_old(conn, 1000)
         forgotten += await submissions.forget_over(conn, 1000)
+        forgotten += await attempts.forget_buyers(conn, 1000)
         forgotten += await devices.forget_old(conn, 1000)
         NEEDS_ATTENTION.set(await attempts.count_needing_attention(conn))
         REFUNDS_WAITING.set(await refunds.count_waiting(conn))

@@ -54,6 +54,19 @@ _ASK_NEXT: Final = """
     )
     SELECT true FROM asked
 """
+# What named the buyer to the channel is needed while `create` may be repeated, and no longer.
+_FORGET_BUYERS: Final = """
+    WITH over AS MATERIALIZED (
+        SELECT id FROM attempts
+        WHERE parameters LIKE '%"buyer":{"name"%' AND live_until <= now()
+            AND state NOT IN ('created', 'paying')
+        ORDER BY live_until LIMIT $1 FOR UPDATE SKIP LOCKED
+    ), forgotten AS (
+        UPDATE attempts a SET parameters = jsonb_set(a.parameters::jsonb, '{buyer}', 'null')::text
+        FROM over WHERE a.id = over.id RETURNING a.id
+    )
+    SELECT count(*) FROM forgotten
+"""
 _COUNT_ATTENTION: Final = (
     "SELECT count(*) FROM attempts WHERE needs_attention AND ask_at IS NOT NULL"
 )
@@ -105,6 +118,11 @@ async def ask_next(
 ) -> bool:
     """Say when it is asked next (None: never again); False: a move has decided that already."""
     return bool(await conn.fetchval(_ASK_NEXT, asking.id, asking.ask_at, at, needs_attention))
+
+
+async def forget_buyers(conn: Connection, limit: int) -> int:
+    """Forget who was named to channels, once no money can arrive any more; returns of how many."""
+    return int(await conn.fetchval(_FORGET_BUYERS, limit))
 
 
 async def count_needing_attention(conn: Connection) -> int:

@@ -108,6 +108,7 @@ MALFORMED: list[tuple[bytes, str]] = [
     (b"{}", "merchant_order_no"),
 ]
 
+ADDRESS = {"line1": "Rua", "city": "São Paulo", "state": "SP", "postal_code": "01310-100"}
 BAD_APPLICATIONS: list[tuple[dict[str, object], str]] = [
     ({"channel": ""}, "channel"),
     ({"channel": "WeChat"}, "channel"),
@@ -127,6 +128,20 @@ BAD_APPLICATIONS: list[tuple[dict[str, object], str]] = [
     ({"buyer": {"user_agent": "x" * 513}}, "buyer.user_agent"),
     ({"buyer": {"user_agent": "a\u0000"}}, "buyer.user_agent"),
     ({"buyer": {"shoe_size": 43}}, "buyer.shoe_size"),
+    ({"buyer": {"name": ""}}, "buyer.name"),
+    ({"buyer": {"email": "ana@example"}}, "buyer.email"),
+    ({"buyer": {"email": "ana souza@example.com"}}, "buyer.email"),
+    ({"buyer": {"tax_id": "529.982.247-26"}}, "buyer.tax_id"),
+    ({"buyer": {"tax_id": "111.111.111-11"}}, "buyer.tax_id"),
+    ({"buyer": {"tax_id": "16.727.230/0001-98"}}, "buyer.tax_id"),
+    ({"buyer": {"tax_id": "52998224725000000000000"}}, "buyer.tax_id"),
+    ({"buyer": {"tax_id": 52998224725}}, "buyer.tax_id"),
+    ({"buyer": {"address": "Rua das Acácias, 45"}}, "buyer.address"),
+    ({"buyer": {"address": {"line1": "Rua"}}}, "buyer.address.city"),
+    ({"buyer": {"address": ADDRESS | {"state": "XX"}}}, "buyer.address.state"),
+    ({"buyer": {"address": ADDRESS | {"postal_code": "1310-100"}}}, "buyer.address.postal_code"),
+    ({"buyer": {"address": ADDRESS | {"country": "Brazil"}}}, "buyer.address.country"),
+    ({"buyer": {"address": ADDRESS | {"line2": "ap. 3"}}}, "buyer.address.line2"),
     ({"amount": 100}, "amount"),
 ]
 

@@ -167,6 +167,8 @@ CREATE UNIQUE INDEX one_row_per_payment ON attempts (account, payment_ref) WHERE
 CREATE UNIQUE INDEX one_attempt_per_number ON attempts (account, number) WHERE sibling_of IS NULL;
 CREATE INDEX attempts_of_order ON attempts (order_id);
 CREATE INDEX attempts_to_ask ON attempts (ask_at, id) WHERE ask_at IS NOT NULL;
+-- Whose parameters still name a person; as they are written, nobody's words can look like that.
+CREATE INDEX attempts_that_name_somebody ON attempts (live_until) WHERE parameters LIKE '%"buyer":{"name"%';
 
 ALTER TABLE orders ADD CONSTRAINT paid_by_one_of_its_attempts
 FOREIGN KEY (paid_attempt, id, paid_attempt_state) REFERENCES attempts (id, order_id, state);
