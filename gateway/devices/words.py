@@ -11,7 +11,7 @@ from gateway.objects import surplus_of
 class News(StrEnum):
     PAID = "paid"
     CLOSED = "closed"
-    RETURNING = "returning"  # money that was not needed arrived, and is owed back
+    RETURNING = "returning"  # money arrived that was not needed, and is owed back
     RETURNED = "returned"
 
 
@@ -19,19 +19,19 @@ _ENGLISH: Final = {
     News.PAID: ("Payment received", "Your order has been paid."),
     News.CLOSED: ("Order closed", "Your order was closed without being paid."),
     News.RETURNING: (
-        "A payment is being returned",
-        "A payment for your order was not needed. It is being returned to you.",
+        "A payment goes back to you",
+        "A payment for your order was not needed, and goes back to you.",
     ),
     News.RETURNED: (
         "A payment was returned",
-        "A payment for your order was not needed. It has been returned to you.",
+        "A payment for your order was not needed, and has been returned to you.",
     ),
 }
 _CHINESE: Final = {
     News.PAID: ("付款成功", "您的订单已支付。"),
     News.CLOSED: ("订单已关闭", "您的订单未支付，已关闭。"),
-    News.RETURNING: ("多付的款项正在退回", "您的订单收到一笔多余的付款，正在退回给您。"),
-    News.RETURNED: ("多付的款项已退回", "您的订单收到的一笔多余付款已退回给您。"),
+    News.RETURNING: ("多付的款项将退回", "您的订单收到一笔多余的付款，将退回给您。"),
+    News.RETURNED: ("多付的款项已退回", "您的订单收到的一笔多余付款，已退回给您。"),
 }
 _WORDS: Final = {"en": _ENGLISH, "zh_CN": _CHINESE}
 

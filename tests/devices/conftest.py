@@ -10,11 +10,11 @@ from gateway.ids import OrderId
 from gateway.model import OrderState
 from gateway.ports import free_port
 from gateway.up import serving
-from tests.devices.phones import TOKENS, Phones
+from tests.devices.phones import TOKENS, Phones, StartPushing
 from tests.fakes.apns_server import FakeApns, certificates
 from tests.fakes.fcm_server import FakeFcm
 from tests.fakes.jpush_server import FakeJPush
-from tests.rig import keys, rig, start_rig
+from tests.rig import Rig, StartRig, keys, rig, start_rig
 
 __all__ = ["keys", "rig", "start_rig"]
 
@@ -26,6 +26,7 @@ async def fcm() -> AsyncIterator[FakeFcm]:
     fake.living.add(TOKENS["fcm"])
     async with serving(fake.app, "127.0.0.1", port):
         yield fake
+        fake.go_on.set()
 
 
 @pytest.fixture
@@ -35,6 +36,7 @@ async def jpush() -> AsyncIterator[FakeJPush]:
     fake.living.add(TOKENS["jpush"])
     async with serving(fake.app, "127.0.0.1", port):
         yield fake
+        fake.go_on.set()
 
 
 @pytest.fixture(scope="session")
@@ -52,11 +54,20 @@ async def apns(apples_folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     fake.living.add(TOKENS["apns"])
     async with fake.serving(free_port(), apples_folder):
         yield fake
+        fake.go_on.set()
 
 
 @pytest.fixture
 def phones(fcm: FakeFcm, apns: FakeApns, jpush: FakeJPush) -> Phones:
     return Phones(fcm, apns, jpush)
+
+
+@pytest.fixture
+def pushing(start_rig: StartRig, phones: Phones) -> StartPushing:
+    async def start(*platforms: str, worker: bool = False) -> Rig:
+        return await start_rig(worker=worker, alipay=False, **phones.settings(*platforms))
+
+    return start
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Buyers' phones: one for each platform, with a token that lives there."""
 
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct
 
@@ -16,7 +16,12 @@ TOKENS: Final = {
     "apns": "00fc13adff785122b4ad28809a3420982341241421348097878e577c991de8f0",
     "jpush": "1104a89792b7f9a5e3b",
 }
-NATIVE: Final = {"channel": "wechat", "terminal": "pc"}
+
+
+class StartPushing(Protocol):
+    """Start a rig that pushes by these platforms, or by all."""
+
+    async def __call__(self, *platforms: str, worker: bool = False) -> Rig: ...
 
 
 class Phones(Struct, frozen=True):

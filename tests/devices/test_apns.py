@@ -177,8 +177,3 @@ async def test_no_library_writes_down_the_url_that_holds_the_token(
     caplog.set_level(logging.DEBUG)
     await platform.push(TOKEN, note, "")
     assert TOKEN not in caplog.text
-
-
-@pytest.mark.parametrize("token", ["", "a" * 63, "g" * 64, "a" * 201, "../" + "a" * 64])
-def test_only_hexadecimal_tokens_come_into_a_url(token: str) -> None:
-    assert not Apns.takes(Apns.__new__(Apns), token)

@@ -1,0 +1,86 @@
+"""A device that is added just as its order ends hears of it, whichever commits first."""
+
+import asyncio
+
+import pytest
+
+from gateway.db import devices
+from gateway.db.devices import NewDevice
+from gateway.db.orders import Connection
+from gateway.ids import OrderId
+from tests.rig import Rig, StartRig, until
+
+_CLOSE = """
+    WITH closed AS (
+        UPDATE orders SET state = 'closed', closed_at = now(), close_reason = 'merchant',
+            due_at = NULL, version = version + 1
+        WHERE id = $1 RETURNING id, merchant, version
+    )
+    INSERT INTO events (id, merchant, type, order_id, version, body)
+    SELECT id, merchant, 'order.closed', id, version, '{}' FROM closed
+"""
+_WAITING = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+
+GUARDS = [
+    pytest.param(True, id="as shipped"),
+    pytest.param(False, id="control: the order is not locked"),
+]
+
+
+@pytest.fixture
+def guarded(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    if not request.param:
+        monkeypatch.setattr(devices, "_ADD", devices._ADD.replace("FOR SHARE", ""))
+    return bool(request.param)
+
+
+@pytest.mark.parametrize("guarded", GUARDS, indirect=True)
+async def test_the_order_ends_while_the_device_is_added(start_rig: StartRig, guarded: bool) -> None:
+    rig = await start_rig()
+    order = (await rig.order()).id
+    async with rig.desk.pool.acquire() as first, first.transaction():
+        await add(first, order)
+        second = asyncio.create_task(close(rig, order))
+        await waits_or_is_done(rig, second)
+    await second
+    assert await told(rig) is guarded
+
+
+@pytest.mark.parametrize("guarded", GUARDS, indirect=True)
+async def test_the_device_is_added_while_the_order_ends(start_rig: StartRig, guarded: bool) -> None:
+    rig = await start_rig()
+    order = (await rig.order()).id
+    async with rig.desk.pool.acquire() as first, first.transaction():
+        await first.execute(_CLOSE, order)
+        second = asyncio.create_task(add_by_itself(rig, order))
+        await waits_or_is_done(rig, second)
+    await second
+    assert await told(rig) is guarded
+
+
+async def add(conn: Connection, order: OrderId) -> None:
+    await devices.add(conn, NewDevice(order, b"digest", "jpush", b"sealed", "en"), 5)
+
+
+async def add_by_itself(rig: Rig, order: OrderId) -> None:
+    async with rig.desk.pool.acquire() as conn:
+        await add(conn, order)
+
+
+async def close(rig: Rig, order: OrderId) -> None:
+    await rig.desk.pool.execute(_CLOSE, order)
+
+
+async def waits_or_is_done(rig: Rig, task: "asyncio.Task[None]") -> None:
+    async def look() -> bool:
+        return task.done() or bool(await rig.desk.pool.fetchval(_WAITING))
+
+    await until(look)
+
+
+async def told(rig: Rig) -> bool:
+    """Is the device due to be told?"""
+    return bool(await rig.desk.pool.fetchval("SELECT due_at IS NOT NULL FROM devices"))
