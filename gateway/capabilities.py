@@ -14,19 +14,23 @@ _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def capabilities() -> list[dict[str, str]]:
-    """Return one row for each channel: what it can do, by name. Amounts are in minor units."""
+    """Return what each channel can do, by name; amounts are in minor units."""
     return [_row(kind, traits) for kind, each in KINDS.items() for traits in each.channels]
 
 
-def turned(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Turn the table round: one row for each thing, one column for each channel."""
+def turned() -> list[dict[str, str]]:
+    """Return the same as a table for people: a row for each thing, a column for each channel."""
+    rows = capabilities()
     names = [name for name in rows[0] if name != "channel"]
-    return [{"": name, **{row["channel"]: row[name] for row in rows}} for name in names]
+    return [
+        {"": name.replace("_", " "), **{row["channel"]: row[name] for row in rows}}
+        for name in names
+    ]
 
 
 def markdown() -> str:
     """Return the table as docs/channels.md holds it."""
-    rows = turned(capabilities())
+    rows = turned()
     heads = [f"`{name}`" if name else "" for name in rows[0]]
     lines = [heads, ["---"] * len(heads), *(list(row.values()) for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
@@ -35,17 +39,17 @@ def markdown() -> str:
 def _row(kind: str, traits: Traits) -> dict[str, str]:
     return {
         "channel": traits.channel,
-        "kind of account": kind,
+        "kind": kind,
         "products": ", ".join(_products(traits)),
-        "who debits": "we, by capture" if traits.captures else "the channel",
-        "is closed": "yes" if traits.closes else "never",
-        "can be paid after closing": "perhaps" if traits.live_after_close else "no",
-        "gives refunds": "yes" if traits.refunds else "no",
-        "money late after `pay_by`": _lasting(traits.late_margin.total_seconds()),
+        "debited_by": "us, by capture" if traits.captures else "the channel",
+        "closes": "yes" if traits.closes else "never",
+        "live_after_close": "perhaps" if traits.live_after_close else "no",
+        "refunds": "yes" if traits.refunds else "no",
+        "late_margin": _lasting(traits.late_margin.total_seconds()),
         "currencies": ", ".join(sorted(traits.currencies)),
-        "amounts": f"{traits.minimum} to {traits.maximum}",
-        "is asked after": _ladder(traits),
-        "lists its day (bills)": "yes" if traits.bills else "no",
+        "amounts": f"{traits.minimum:,} to {traits.maximum:,}",
+        "asked_after": _ladder(traits),
+        "bills": "yes" if traits.bills else "no",
     }
 
 

@@ -189,7 +189,7 @@ def channel_kinds(as_markdown: bool, as_json: bool) -> None:
     if as_markdown:
         click.echo(markdown(), nl=False)
     else:
-        say_rows(capabilities() if as_json else turned(capabilities()), as_json)
+        say_rows(capabilities() if as_json else turned(), as_json)
 
 
 @click.group()
