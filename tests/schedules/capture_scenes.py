@@ -98,6 +98,7 @@ async def two_captures_of_one_order(stage: Stage) -> Flows:
         "B": stage.approve(first.number),
         "T": stage.time_passes(_HALF_A_MINUTE_S),
         "A": stage.apply_and_pay(PURSE_THERE),
+        "Q": stage.poll(first),
     }
 
 

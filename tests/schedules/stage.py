@@ -1,7 +1,7 @@
 """The stage: one running gateway, on which each schedule plays with an order of its own.
 
 The desk is the real one, on real PostgreSQL and Valkey; only its doors are gated (`seams.py`) and
-the channel is in this process.
+the channels are in this process.
 """
 
 import itertools

@@ -3,6 +3,7 @@
 Where guards stand behind each other, each alone holds, and all of them must be taken away.
 """
 
+import itertools
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from types import ModuleType
@@ -12,14 +13,26 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.db import moves, refund_moves
+from gateway.channels.base import CaptureRequest
+from gateway.db import capture_moves, moves, refund_moves
 from gateway.ids import OrderId
 from gateway.locks.claims import Claims
 from gateway.model import Attempt, ChannelReport, Refund
-from gateway.payments import asking, planning, refunding, settle
+from gateway.money import Money
+from gateway.payments import asking, capturing, planning, refunding, settle
 from gateway.payments.desk import Desk
-from tests.schedules import refund_scenes, scenes
-from tests.schedules.exploring import AWAY, PLAIN, STUCK, UNANSWERED, Broken, Explorer, Scene
+from tests.schedules import capture_scenes, refund_scenes, scenes
+from tests.schedules.exploring import (
+    AWAY,
+    PLAIN,
+    STUCK,
+    STUCK_AWAY,
+    UNANSWERED,
+    UNANSWERED_AWAY,
+    Broken,
+    Explorer,
+    Scene,
+)
 from tests.schedules.seams import NAMES
 from tests.schedules.stage import Stage
 
@@ -103,6 +116,30 @@ async def _with_one_hush(_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(Claims, "hush", once)
 
 
+async def _without_claim(_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever hears that the buyer approved has him debited."""
+
+    async def as_seen(_desk: Desk, approved: Attempt) -> Attempt:
+        return approved
+
+    monkeypatch.setattr(capturing, "_claim", as_seen)
+
+
+async def _with_short_claims(stage: Stage, _monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are given back to the first who hears that nothing was debited yet."""
+    stage.patience.forgotten_s = 0
+
+
+async def _with_a_number_for_each_call(_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the channel no call to capture is the repeat of another one."""
+    ids = itertools.count()
+
+    def numbered(number: str, channel_ref: str, request_id: str, money: Money) -> CaptureRequest:
+        return CaptureRequest(number, channel_ref, f"{request_id}-{next(ids)}", money)
+
+    monkeypatch.setattr(capturing, "CaptureRequest", numbered)
+
+
 WINNER_INDEX: Final = _drop("one_captured_per_order")
 OFFERED_INDEX: Final = _drop("one_offered_per_order")
 VERSION_OF_SETTLE: Final = _weaken(moves, "_SETTLE", "AND version = $7", "AND $7::bigint > 0")
@@ -110,6 +147,12 @@ VERSION_OF_OPEN: Final = _weaken(moves, "_OPEN_ATTEMPT", "AND version = $3", "AN
 ORDER_AT_ACCEPT: Final = _weaken(
     moves, "_ACCEPT", "superseded = a.superseded OR moved.state <> 'open'", "superseded = false"
 )
+VERSION_OF_CLAIM: Final = _weaken(capture_moves, "_CLAIM", "AND version = $3", "AND $3::bigint > 0")
+ORDER_OF_CLAIM: Final = _weaken(
+    capture_moves, "_CLAIM", "AND state = 'open' AND expires_at > now()", ""
+)
+OFFER_OF_CLAIM: Final = _weaken(capture_moves, "_CLAIM", "AND NOT superseded", "")
+CLAIM_INDEX: Final = _drop("one_capture_claim_per_order")
 LOSERS: Final = _weaken(moves, "_SETTLE", "SET superseded = true", "SET superseded = a.superseded")
 
 DEBT_INDEX: Final = _drop("one_surplus_refund_per_attempt")
@@ -130,6 +173,9 @@ HEARD_TWICE: Final = Scene(refund_scenes.payment_heard_twice_and_refunded, AWAY)
 TWO_SWEEPS: Final = Scene(refund_scenes.two_sweeps, AWAY)
 LOST_REFUND: Final = Scene(refund_scenes.two_sweeps, UNANSWERED)
 TWO_REFUNDS: Final = Scene(refund_scenes.two_merchant_refunds, AWAY)
+RIVAL: Final = Scene(capture_scenes.capture_and_rival_callback, AWAY)
+TWO_PURSES: Final = Scene(capture_scenes.two_captures_of_one_order, STUCK_AWAY)
+CALLED_AGAIN: Final = Scene(capture_scenes.two_captures_later, UNANSWERED_AWAY)
 NEWS: Final = Scene(scenes.callback_and_news_of_another, PLAIN)
 
 
@@ -212,6 +258,33 @@ CASES: Final = (
         (VERSION_OF_REFUND, STATE_OF_REFUND, _without_legal_moves),
         TWO_SWEEPS,
         "called again by somebody who had not asked",
+    ),
+    Case("capture claim", "version of claim", (VERSION_OF_CLAIM,), RIVAL, None),
+    Case("capture claim", "order in claim", (ORDER_OF_CLAIM,), RIVAL, None),
+    Case(
+        "capture claim",
+        "version, order and offer in claim",
+        (VERSION_OF_CLAIM, ORDER_OF_CLAIM, OFFER_OF_CLAIM),
+        RIVAL,
+        "begun after the order had ended",
+    ),
+    Case("capture claim", "claim", (_without_claim,), RIVAL, "begun after the order had ended"),
+    Case(
+        "capture claim", "claim index", (CLAIM_INDEX,), TWO_PURSES, "our calls debited the buyer by"
+    ),
+    Case(
+        "capture claim",
+        "life of a claim",
+        (_with_short_claims,),
+        TWO_PURSES,
+        "our calls debited the buyer by",
+    ),
+    Case(
+        "capture claim",
+        "number of a capture",
+        (_with_a_number_for_each_call,),
+        CALLED_AGAIN,
+        "a capture got another id",
     ),
     Case(
         "query before a repeat",

@@ -13,7 +13,7 @@ from tests.schedules.stage import Stage
 
 PREEMPTIONS: Final = int(os.environ.get("PREEMPTIONS", "3"))
 # How many of each scene, `all` of them, or one that is named.
-_SAID: Final = os.environ.get("SCHEDULES", "160")
+_SAID: Final = os.environ.get("SCHEDULES", "110")
 _LIMIT: Final = None if _SAID == "all" else int(_SAID)
 _ONE: Final = os.environ.get("SCHEDULE")
 
