@@ -17,11 +17,13 @@ from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import asdict, replace
 
-Verb = Literal["create", "query", "close", "refund", "query_refund", "capture"]
+Verb = Literal["create", "query", "close", "refund", "query_refund", "capture", "bill"]
 Close = Literal["default", "refuse", "paid_race"]
 UnscannedClose = Literal["ignored", "sticky"]
 BoletoCancel = Literal["blocks", "still_pays"]
 RefundEnd = Literal["done", "closed", "abnormal"]
+Bills = Literal["on_time", "at_once", "late"]
+SpoilBill = Literal["no", "altered", "truncated", "totals", "expired"]
 CallbackSigner = Literal["public_key", "certificate", "mixed"]
 
 Probability = Annotated[float, Meta(ge=0, le=1)]
@@ -62,6 +64,10 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     certificate and signs with it; `probe_callbacks` precedes callbacks with a signature probe and
     `probe_answers` spoils the signature of that many answers.
 
+    `bills` says when the bill of a day is made: the morning after, even of today, or never.
+    `spoil_bill` is what is wrong with the file: a changed byte, its second half, its totals, or
+    that its link is over.
+
     Alipay refunds at once, so there `abnormal` accepts a refund without moving money and `closed`
     refuses it for want of funds.
     """
@@ -85,6 +91,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     rotate_certificate: bool = False
     probe_callbacks: bool = False
     probe_answers: int = 0
+    bills: Bills = "on_time"
+    spoil_bill: SpoilBill = "no"
 
 
 class FaultsChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -112,6 +120,8 @@ class FaultsChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     rotate_certificate: bool | UnsetType = UNSET
     probe_callbacks: bool | UnsetType = UNSET
     probe_answers: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+    bills: Bills | UnsetType = UNSET
+    spoil_bill: SpoilBill | UnsetType = UNSET
 
 
 class Call(msgspec.Struct, frozen=True):

@@ -27,6 +27,7 @@ from gateway.sandbox.wechat_answers import (
     refund_answer,
     transaction,
 )
+from gateway.sandbox.wechat_bills import FILE, WechatBills, file_response
 from gateway.sandbox.wechat_bodies import (
     REFUND_FIELDS,
     RefundRequest,
@@ -62,6 +63,7 @@ class Wechat:
         self._news = WechatNews(keys, shared, self._gate)
         self._orders = WechatOrders(keys, shared, self._news)
         self._refunds = WechatRefunds(shared, self._news)
+        self._bills = WechatBills(keys, shared)
         self._oauth = WechatOAuth(keys, shared)
 
     def routes(self) -> Iterable[web.AbstractRouteDef]:
@@ -73,6 +75,8 @@ class Wechat:
             ("POST", REFUNDS, self._refund),
             ("GET", REFUNDS + "/{number}", self._query_refund),
             ("GET", PREFIX + "/v3/certificates", self._certificates),
+            ("GET", PREFIX + "/v3/bill/tradebill", self._announce_bill),
+            ("GET", FILE, self._send_file),
         )
         for method, path, answer in table:
             yield web.route(method, path, answer)
@@ -162,6 +166,19 @@ class Wechat:
         listed = self._keys.platform if rotated else self._keys.platform[:1]
         answer = CertificatesAnswer(tuple(self._certificate_entry(one) for one in listed))
         return self._attempt(request, await request.read(), lambda _body: answer)
+
+    async def _announce_bill(self, request: web.Request) -> web.Response:
+        origin = str(request.url.origin())  # as the merchant's server reaches the sandbox
+        return await self._serve(
+            request, "bill", "", lambda _body: self._bills.announce(request.query, origin)
+        )
+
+    async def _send_file(self, request: web.Request) -> web.Response:
+        try:
+            self._gate.admit(request, await request.read())
+            return file_response(self._bills.file(request.query.get("token", "")))
+        except WechatRefusal as refusal:
+            return refusal.response()
 
     async def _serve(self, request: web.Request, verb: Verb, number: str, act: Act) -> web.Response:
         """Let one call through the faults and the door; the answer is signed, a refusal is not."""
