@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from gateway.sandbox.alipay_answers import CertificateAnswer
+from gateway.sandbox.alipay_bills import FILE, METHOD, AlipayBills
 from gateway.sandbox.alipay_bodies import CertificateRequest, kept_of, number_in, read_body
 from gateway.sandbox.alipay_errors import AlipayRefusal, worded
 from gateway.sandbox.alipay_gate import KIND, PREFIX, AlipayGate, Sent, read_parameters
@@ -52,13 +53,15 @@ class Alipay:
         self._news = AlipayNews(keys, shared, self._gate)
         self._refunds = AlipayRefunds(shared, self._news)
         self._trades = AlipayTrades(shared, self._news, self._refunds)
+        self._bills = AlipayBills(keys, shared)
         self._methods = self._make_methods()
-        self._known = {*self._methods, *CASHIERS, DOWNLOAD}
+        self._known = {*self._methods, *CASHIERS, DOWNLOAD, METHOD}
         self._rest = AlipayRest(shared, self._gate, self._methods)
 
     def routes(self) -> Iterable[web.AbstractRouteDef]:
         yield web.get(PREFIX + "/gateway.do", self._serve)
         yield web.post(PREFIX + "/gateway.do", self._serve)
+        yield web.get(FILE, self._bills.send_file)
         yield from self._rest.routes()
 
     def resume(self) -> None:
@@ -111,6 +114,9 @@ class Alipay:
         if name in CASHIERS:
             return await self._open_cashier(request, sent)
         method = self._methods.get(name)
+        if name == METHOD:
+            origin = str(request.url.origin())  # as the merchant's server reaches the sandbox
+            method = Method(lambda sent: self._bills.announce(sent, origin), "bill")
         if method is None:
             return self._attempt(sent, self._certificate)
         return await self._shared.faults.answer(

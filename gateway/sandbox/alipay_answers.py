@@ -55,6 +55,10 @@ class Success(msgspec.Struct, frozen=True, kw_only=True):
     msg: str = "Success"
 
 
+class BillAnswer(Success, frozen=True, kw_only=True):
+    bill_download_url: str
+
+
 class PrecreateAnswer(Success, frozen=True, kw_only=True):
     out_trade_no: str
     qr_code: str

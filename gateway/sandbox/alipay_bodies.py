@@ -87,7 +87,14 @@ class CertificateRequest(msgspec.Struct, frozen=True):
     alipay_cert_sn: str = ""
 
 
-Body = TypeVar("Body", Order, Point, RefundRequest, RefundPoint, CertificateRequest)
+class BillRequest(msgspec.Struct, frozen=True):
+    """查询对账单下载地址."""
+
+    bill_type: str = ""
+    bill_date: str = ""
+
+
+Body = TypeVar("Body", Order, Point, RefundRequest, RefundPoint, CertificateRequest, BillRequest)
 
 
 def read_body(biz_content: str, body: type[Body]) -> Body:
