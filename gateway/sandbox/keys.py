@@ -132,6 +132,7 @@ def unionpay_account(keys: SandboxKeys, base_url: str) -> dict[str, str]:
         "root_cert": keys.unionpay.root_certificate,
         "middle_cert": keys.unionpay.middle_certificate,
         "base_url": base_url,
+        "file_base_url": f"{base_url}/file",
     }
 
 

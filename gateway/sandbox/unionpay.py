@@ -14,6 +14,7 @@ from gateway.sandbox.channel import Shared
 from gateway.sandbox.faults import Call, Error, Verb
 from gateway.sandbox.keys import SandboxKeys
 from gateway.sandbox.ledger import Payment
+from gateway.sandbox.unionpay_bills import FILE_FIELDS, UnionPayBills
 from gateway.sandbox.unionpay_gate import (
     KIND,
     PREFIX,
@@ -44,6 +45,7 @@ class UnionPay:
         self._news = UnionPayNews(shared, self._gate)
         self._refunds = UnionPayRefunds(shared, self._news)
         self._trades = UnionPayTrades(shared, self._news)
+        self._bills = UnionPayBills(shared, self._gate)
 
     def routes(self) -> Iterable[web.AbstractRouteDef]:
         api = PREFIX + "/gateway/api"
@@ -51,6 +53,7 @@ class UnionPay:
         yield web.post(api + "/appTransReq.do", self._serve_app)
         yield web.post(api + "/backTransReq.do", self._serve_back)
         yield web.post(api + "/queryTrans.do", self._serve_query)
+        yield web.post(PREFIX + "/file/", self._serve_file)
         yield web.get(PREFIX + "/front/{token}", self._show_way_back)
 
     def resume(self) -> None:
@@ -98,14 +101,19 @@ class UnionPay:
         refund = self._shared.ledger.find_refund(KIND, number)
         return await self._serve(request, "query_refund" if refund else "query", (), self._query)
 
+    async def _serve_file(self, request: web.Request) -> web.Response:
+        """POST https://filedownload... - the bill of a settlement day"""
+        return await self._serve(request, "bill", FILE_FIELDS, self._bills.make)
+
     async def _serve(
         self, request: web.Request, verb: Verb, wanted: Iterable[str], act: Act
     ) -> web.Response:
         sent = await _form(request)
+        admit = self._gate.admit_any if verb == "bill" else self._gate.admit
 
         def attempt() -> web.Response:
             try:
-                self._gate.admit(sent, wanted)
+                admit(sent, wanted)
                 return self._gate.answer(sent, act(sent))
             except UnionPayRefusal as refusal:
                 return self._gate.answer(sent, respond(refusal.code, refusal.about))

@@ -25,6 +25,17 @@ PREFIX = f"/{KIND}"
 BEIJING = timezone(timedelta(hours=8))
 TIME = "%Y%m%d%H%M%S"
 
+ECHOED = (
+    "txnType",
+    "txnSubType",
+    "bizType",
+    "merId",
+    "orderId",
+    "txnTime",
+    "settleDate",
+    "fileType",
+)
+
 Sent = Mapping[str, str]
 """The fields of a form."""
 
@@ -44,6 +55,7 @@ MESSAGES = {
     "36": "与原交易信息不符",
     "37": "已超过最大查询次数或操作过于频繁",
     "39": "交易不在受理时间范围内",
+    "98": "文件不存在",
 }
 
 
@@ -70,8 +82,15 @@ class UnionPayGate:
         self._stranger = (mine.merchant_key, mine.merchant_certificate)
 
     def admit(self, sent: Sent, wanted: Iterable[str]) -> None:
-        """Let a merchant's call in. Raises UnionPayRefusal."""
-        always = ("version", "encoding", "signMethod", "certId", "signature", "merId", "orderId")
+        """Let a merchant's call about a transaction in. Raises UnionPayRefusal."""
+        self.admit_any(sent, ("orderId", *wanted))
+        number = sent["orderId"]
+        if not (8 <= len(number) <= 40 and number.isascii() and number.isalnum()):
+            raise UnionPayRefusal("10", "orderId")
+
+    def admit_any(self, sent: Sent, wanted: Iterable[str]) -> None:
+        """Let a merchant's call in, whatever it is about. Raises UnionPayRefusal."""
+        always = ("version", "encoding", "signMethod", "certId", "signature", "merId")
         for name in (*always, "txnTime", "txnType", "txnSubType", "bizType", *wanted):
             if not sent.get(name):
                 raise UnionPayRefusal("13", name)
@@ -81,18 +100,11 @@ class UnionPayGate:
                 raise UnionPayRefusal("10", name)
         if sent["certId"] != self._cert_id or not self._signed(sent):
             raise UnionPayRefusal("11")
-        number = sent["orderId"]
-        if not (8 <= len(number) <= 40 and number.isascii() and number.isalnum()):
-            raise UnionPayRefusal("10", "orderId")
         read_time(sent, "txnTime")
 
     def answer(self, sent: Sent, said: Sent) -> web.Response:
         """A signed answer: values as they are between `&` and `=`, nothing quoted."""
-        echoed = {
-            name: sent[name]
-            for name in ("txnType", "txnSubType", "bizType", "merId", "orderId", "txnTime")
-            if name in sent
-        }
+        echoed = {name: sent[name] for name in ECHOED if name in sent}
         text = _joined(self.signed({**echoed, **said}))
         if self._faults.spoils_answer(KIND):
             text = text.replace("respCode=", "respCode=A", 1)
