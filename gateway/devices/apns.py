@@ -15,10 +15,9 @@ from uuid import NAMESPACE_URL, uuid5
 
 import httpx2
 import jwt
-import msgspec
 from msgspec import Struct
 
-from gateway.devices.base import DEADLINE_S, KEPT_FOR_S, Dead, Note, Told, encode, seconds
+from gateway.devices.base import DEADLINE_S, KEPT_FOR_S, Dead, Note, Told, encode, read, seconds
 from gateway.errors import PushUnavailable
 
 # Apple refuses a provider token after an hour, and another one before twenty minutes are over.
@@ -86,7 +85,7 @@ class Apns:
             self._signed = ""
             answer, reason = await self._send(token, note)
         if answer.status_code == 200:
-            return Told(answer.headers.get("apns-id", ""))
+            return Told()
         if reason in _DEAD:
             return Dead()
         raise PushUnavailable(
@@ -118,10 +117,7 @@ class Apns:
             )
         except (httpx2.HTTPError, OSError) as error:  # its own words hold the URL
             raise PushUnavailable(type(error).__name__) from None
-        try:
-            return answer, msgspec.json.decode(answer.content or b"{}", type=_Refusal).reason
-        except msgspec.DecodeError:
-            return answer, ""
+        return answer, (read(answer.content, _Refusal) or _Refusal()).reason
 
     def _provider_token(self) -> str:
         if not self._signed or self._age_s() >= _RENEW_AFTER_S:

@@ -4,7 +4,7 @@ Whatever else happens is PushUnavailable and tried again: a note may reach a dev
 the same then.
 """
 
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import aiohttp
 import msgspec
@@ -19,6 +19,7 @@ DEADLINE_S: Final = 5.0
 # For so long a platform keeps a note for a device that is away; then the app looks by itself.
 KEPT_FOR_S: Final = 24 * 3600
 
+Body = TypeVar("Body")
 encode: Final = msgspec.json.Encoder().encode
 
 
@@ -46,9 +47,11 @@ class Note(Struct, frozen=True):
 
 
 class Told(Struct, frozen=True):
-    """The platform has the note; `reference` is its own id of it."""
+    """The platform has the note; `reference` is what it wants to hear of it when a later note takes
+    its place, or empty.
+    """
 
-    reference: str
+    reference: str = ""
 
 
 class Dead(Struct, frozen=True):
@@ -85,6 +88,14 @@ async def post(
             return Answer(answer.status, await answer.read(), seconds(wait))
     except (aiohttp.ClientError, OSError) as error:
         raise PushUnavailable(type(error).__name__) from None
+
+
+def read(body: bytes, wanted: type[Body]) -> Body | None:
+    """Read an answer's body; None: it is nothing that we know."""
+    try:
+        return msgspec.json.decode(body, type=wanted)
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def seconds(said: str | None) -> float | None:

@@ -12,10 +12,9 @@ from urllib.parse import quote, urlencode
 
 import aiohttp
 import jwt
-import msgspec
 from msgspec import Struct
 
-from gateway.devices.base import KEPT_FOR_S, Answer, Dead, Note, Told, encode, post
+from gateway.devices.base import KEPT_FOR_S, Answer, Dead, Note, Told, encode, post, read
 from gateway.errors import PushUnavailable
 from gateway.push_settings import ServiceAccount
 
@@ -46,15 +45,11 @@ class _Detail(Struct, frozen=True, rename="camel"):
 
 
 class _Error(Struct, frozen=True):
-    status: str = ""
     details: tuple[_Detail, ...] = ()
 
 
-class _Sent(Struct, frozen=True):
-    """What is answered: the message's name, or an error."""
-
-    name: str = ""
-    error: _Error | None = None
+class _Refused(Struct, frozen=True):
+    error: _Error
 
 
 class Fcm:
@@ -110,10 +105,10 @@ class Fcm:
         answer = await post(self._http, account.token_uri, form, {"Content-Type": _FORM})
         if answer.status != 200:
             raise PushUnavailable(f"no access token: answered {answer.status}", answer.wait_s)
-        try:
-            return msgspec.json.decode(answer.body, type=_Access)
-        except msgspec.DecodeError:
-            raise PushUnavailable("no access token: an answer that cannot be read") from None
+        access = read(answer.body, _Access)
+        if access is None:
+            raise PushUnavailable("no access token: an answer that cannot be read")
+        return access
 
 
 def _message(token: str, note: Note) -> dict[str, object]:
@@ -138,14 +133,10 @@ def _message(token: str, note: Note) -> dict[str, object]:
 
 
 def _meaning(answer: Answer) -> Told | Dead:
-    try:
-        sent = msgspec.json.decode(answer.body, type=_Sent)
-    except msgspec.DecodeError:
-        sent = _Sent()
     if answer.status == 200:
-        return Told(sent.name)
-    error = sent.error or _Error()
-    if _names_a_dead_token(error):
+        return Told()
+    refused = read(answer.body, _Refused)
+    if refused is not None and _names_a_dead_token(refused.error):
         return Dead()
     raise PushUnavailable(f"answered {answer.status}", answer.wait_s)
 

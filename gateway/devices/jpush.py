@@ -11,13 +11,13 @@ import re
 from typing import Final
 
 import aiohttp
-import msgspec
 from msgspec import Struct
 
-from gateway.devices.base import KEPT_FOR_S, Dead, Note, Told, encode, post
+from gateway.devices.base import KEPT_FOR_S, Dead, Note, Told, encode, post, read
 from gateway.errors import PushUnavailable
 
 _TOKEN: Final = re.compile(r"[0-9a-zA-Z]{1,64}")
+_MESSAGE: Final = re.compile(r"[0-9]{1,19}")
 _NOBODY_THERE: Final = 1011  # no such registration id, or silent for 255 days
 
 
@@ -54,12 +54,10 @@ class JPush:
         answer = await post(
             self._http, self._url, encode(_body(token, note, replaces)), self._headers
         )
-        try:
-            answered = msgspec.json.decode(answer.body, type=_Answered)
-        except msgspec.DecodeError:
-            answered = _Answered()
+        answered = read(answer.body, _Answered) or _Answered()
         if answer.status == 200:
-            return Told(str(answered.msg_id))
+            message = str(answered.msg_id)
+            return Told(message if _MESSAGE.fullmatch(message) else "")
         if answered.error is None:
             raise PushUnavailable(f"answered {answer.status}", answer.wait_s)
         if answered.error.code == _NOBODY_THERE:
@@ -73,7 +71,7 @@ def _body(token: str, note: Note, replaces: str) -> dict[str, object]:
         "apns_production": True,
         "apns_collapse_id": note.order,
     }
-    if replaces.isdecimal():
+    if replaces:
         options["override_msg_id"] = int(replaces)
     return {
         "platform": ["android", "ios"],

@@ -23,6 +23,7 @@ from gateway.telemetry import PUSHES, log
 from gateway.together import Crew, together
 
 LADDER_S: Final = (5.0, 30.0, 300.0, 1800.0)
+_TRIES: Final = len(LADDER_S) + 1
 _LONGEST_WAIT_S: Final = 3600.0  # whatever a platform asks for
 # Signing in, a push, and both again when the platform wants a new signature.
 _PUSH_WITHIN_S: Final = 15.0
@@ -109,6 +110,8 @@ class Devices:
                     await devices.forget(conn, due)
 
     async def _push(self, due: Due, note: Note) -> Told | Dead:
+        if due.tries > _TRIES:
+            raise PushUnavailable("whoever tried it did not come back to say how it went")
         try:
             [token] = self._cipher.decrypt_list(due.token)
             async with asyncio.timeout(_PUSH_WITHIN_S):
@@ -120,7 +123,7 @@ class Devices:
 
     async def _later(self, due: Due, unavailable: PushUnavailable) -> None:
         """Try again on a ladder, or when the platform asks us to; in the end, give this news up."""
-        last = due.tries > len(LADDER_S)
+        last = due.tries >= _TRIES
         again_in_s = None if last else LADDER_S[due.tries - 1]
         if again_in_s is not None and unavailable.wait_s is not None:
             again_in_s = max(again_in_s, min(unavailable.wait_s, _LONGEST_WAIT_S))
