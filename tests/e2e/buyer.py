@@ -46,7 +46,7 @@ class Buyer:
     def __init__(self, context: BrowserContext, ready: Ready, words: Words, album: str) -> None:
         self.complaints: list[str] = []
         self.words = words
-        self._context = context
+        self.context = context
         self._ready = ready
         self._album = album
         self._pictures = 0
@@ -56,7 +56,7 @@ class Buyer:
         context.on("response", self._note_response)
 
     async def open(self, url: str) -> Page:
-        page = await self._context.new_page()
+        page = await self.context.new_page()
         await page.goto(url)
         return page
 
@@ -86,12 +86,17 @@ class Buyer:
         await page.wait_for_url(f"{self._ready.sandbox_url}/**")
         await self.picture(page, "wallet")
 
-    async def scan_and_pay(self, code: str) -> None:
-        """Open the wallet, tell it what was scanned, and confirm."""
+    async def scan(self, code: str) -> Page:
+        """Open the wallet, and tell it what was scanned."""
         page = await self.open(f"{self._ready.sandbox_url}/wallet")
         await self.picture(page, "wallet")
         await page.get_by_role("textbox").fill(code)
         await page.locator("button.go").click()
+        return page
+
+    async def scan_and_pay(self, code: str) -> None:
+        """Scan what is a payment, and confirm."""
+        page = await self.scan(code)
         await self.confirm(page)
         await expect(page.locator(".result.paid")).to_be_visible()
         await self.picture(page, "receipt")
@@ -118,7 +123,7 @@ class Buyer:
 
     async def refuse_sockets(self) -> None:
         """Be where sockets do not pass."""
-        await self._context.route_web_socket("**/ws", lambda socket: socket.close())
+        await self.context.route_web_socket("**/ws", lambda socket: socket.close())
 
     def forgive(self, said: str) -> None:
         """Strike out complaints that had to come; there must have been some."""
@@ -163,12 +168,21 @@ async def buyer_at_pc(
 
 @asynccontextmanager
 async def buyer_on_phone(
-    browser: Browser, ready: Ready, album: str, words: Words = CHINESE, *, scripts: bool = True
+    browser: Browser,
+    ready: Ready,
+    album: str,
+    words: Words = CHINESE,
+    *,
+    scripts: bool = True,
+    inside: str = "",
 ) -> AsyncIterator[Buyer]:
-    """A person with a phone; the browser must have nothing to complain of in the end."""
+    """A person with a phone; the browser must have nothing to complain of in the end.
+
+    `inside` is how an app names itself whose own browser it is.
+    """
     context = await browser.new_context(
         viewport={"width": 390, "height": 844},
-        user_agent=_IPHONE,
+        user_agent=f"{_IPHONE} {inside}".rstrip(),
         device_scale_factor=2,
         has_touch=True,
         is_mobile=True,
