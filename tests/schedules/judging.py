@@ -199,7 +199,7 @@ def _faults_of_the_money(stage: Stage, attempts: tuple[Attempt, ...]) -> list[st
 def _faults_of_the_debits(ledger: Ledger, ended_at: datetime | None) -> list[str]:
     """We debit nobody for an order that is paid or closed, and for no order twice."""
     faults = [
-        f"a call to debit {debit.number} was begun after the order had ended"
+        f"a call to debit {debit.request.number} was begun after the order had ended"
         for debit in ledger.debits
         if ended_at is not None and debit.begun_at > ended_at
     ]

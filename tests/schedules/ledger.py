@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from gateway.channels.base import Traits
+from gateway.channels.base import CaptureRequest, Traits
 from gateway.errors import ChannelUnavailable
 from gateway.model import ChannelReport, Outcome, RefundReport, RefundState, Source
 from gateway.money import Money
@@ -70,7 +70,7 @@ class Entry(Struct):
 class Debit(Struct, frozen=True):
     """A call of ours that has a buyer debited; `begun_at`: when the right to it was claimed."""
 
-    number: str
+    request: CaptureRequest
     begun_at: datetime
 
 

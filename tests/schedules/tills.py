@@ -108,7 +108,7 @@ class Till:
         if loses_answer:
             raise ChannelUnavailable("the answer was lost")
         until = datetime.now(UTC) + timedelta(hours=2)
-        return Created(QrAction(f"pay://{request.number}", until), until)
+        return Created(QrAction(f"pay://{request.number}", until), until, ref_of(request.number))
 
     async def query(self, number: str, channel_ref: str = "") -> ChannelReport:
         await step("channel query")
@@ -196,7 +196,7 @@ class Purse(Till):
 
     async def capture(self, request: CaptureRequest) -> ChannelReport:
         await step("channel capture")
-        self.ledger.debits.append(Debit(request.number, _begun_at()))
+        self.ledger.debits.append(Debit(request, _begun_at()))
         loses_answer = self.ledger.loses_answer(request.request_id)
         entry = self.ledger.entries[request.number]
         if self._refuses(entry, request):
@@ -228,6 +228,11 @@ class Purse(Till):
             entry.pending = True
         else:
             entry.paid = True
+
+
+def ref_of(number: str) -> str:
+    """The channel's own id of a payment."""
+    return f"id-{number}"
 
 
 def _begun_at() -> datetime:
