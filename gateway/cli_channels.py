@@ -96,7 +96,7 @@ def channel_set(
     if not settings and not unset and priority is None and terminals is None:
         raise ConfigurationError("nothing to change: say --set, --secret, --unset, --priority ...")
 
-    async def run(conn: Connection, cipher: Cipher) -> dict[str, str]:
+    async def run(conn: Connection, cipher: Cipher) -> None:
         await change_channel(
             conn,
             cipher,
@@ -106,9 +106,11 @@ def channel_set(
             priority=priority,
             terminals=None if terminals is None else terminals.split(","),
         )
-        return await _described(conn, cipher, account)
 
-    say(with_database(run), as_json)
+    with_database(run)
+    named = {"priority": priority, "terminals": terminals}
+    changed = [*settings, *unset, *(name for name, value in named.items() if value is not None)]
+    say({"id": account, "changed": ", ".join(changed)}, as_json)
 
 
 @channel.command("show")
@@ -117,8 +119,13 @@ def channel_set(
 def channel_show(account: str, as_json: bool) -> None:
     """Show an account with its settings; of secrets their names and fingerprints alone."""
 
+    callbacks = f"{configured().public_url.rstrip('/')}/callbacks/{account}"
+
     async def run(conn: Connection, cipher: Cipher) -> dict[str, str]:
-        return await _described(conn, cipher, account)
+        row = await accounts.read(conn, account)
+        if row is None:
+            raise no_such_account(account)
+        return {**_listed(row), "callbacks": callbacks, **describe(row, cipher)}
 
     say(with_database(run), as_json)
 
@@ -200,7 +207,10 @@ def secrets() -> None:
 @secrets.command("rotate")
 @AS_JSON
 def secrets_rotate(as_json: bool) -> None:
-    """Encrypt everything with the first of PAYONCE_SECRET_KEYS, beside running processes."""
+    """Encrypt everything with the first of PAYONCE_SECRET_KEYS, beside running processes.
+
+    They must know that key already: see "Rotating secrets" in docs/operating.md.
+    """
 
     async def run(conn: Connection, cipher: Cipher) -> list[Rotated]:
         return await rotate(conn, cipher)
@@ -210,8 +220,8 @@ def secrets_rotate(as_json: bool) -> None:
         {
             "what": each.holds,
             "rewritten": each.rewritten,
-            "had the first key": each.current,
-            "no key decrypts": ", ".join(each.unreadable),
+            "current": each.current,
+            "unreadable": ", ".join(each.unreadable),
         }
         for each in found
     ]
@@ -228,14 +238,6 @@ def _switch(account: str, terminal: str | None, as_json: bool, *, on: bool) -> N
         return await switch_channel(conn, account, on=on, terminal=terminal)
 
     say(_listed(with_database(run)), as_json)
-
-
-async def _described(conn: Connection, cipher: Cipher, account: str) -> dict[str, str]:
-    row = await accounts.read(conn, account)
-    if row is None:
-        raise no_such_account(account)
-    callbacks = f"{configured().public_url.rstrip('/')}/callbacks/{row.id}"
-    return {**_listed(row), "callbacks": callbacks, **describe(row, cipher)}
 
 
 def _listed(row: AccountRow) -> dict[str, str]:

@@ -179,6 +179,8 @@ def _must_be_usable(notify_url: str | None) -> None:
     """Refuse what is no URL; whether webhooks may go there is looked at when they do."""
     if not notify_url:
         return
+    if not notify_url.startswith(("https://", "http://")):
+        raise ConfigurationError("--notify-url: must begin with https:// or http://")
     try:
         check_notify_url(notify_url, allow_private=True)
     except InvalidRequest as error:

@@ -9,7 +9,7 @@ import click
 import uvloop
 from msgspec.structs import replace
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from gateway.db.orders import Connection
 from gateway.embedded import find_running
@@ -77,7 +77,7 @@ def say_rows(rows: Sequence[Mapping[str, object]], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows))
         return
-    table = Table(*(rows[0] if rows else ()))
+    table = Table(*(Column(name, overflow="fold") for name in (rows[0] if rows else ())))
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
     Console().print(table)

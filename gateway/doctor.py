@@ -111,10 +111,10 @@ async def _kept(settings: Settings) -> list[Finding]:
 
 
 def _of_rotation(kept: list[Rotated]) -> Finding:
-    unreadable = [f"{each.holds} {name}" for each in kept for name in each.unreadable]
-    old = [f"{each.rewritten} {each.holds}" for each in kept if each.rewritten]
-    if unreadable:
-        says = "no key of PAYONCE_SECRET_KEYS decrypts those of " + ", ".join(unreadable[:10])
+    lost = [f"{each.holds} ({', '.join(each.unreadable[:10])})" for each in kept if each.unreadable]
+    old = [f"{each.holds} ({each.rewritten})" for each in kept if each.rewritten]
+    if lost:
+        says = f"no key of PAYONCE_SECRET_KEYS decrypts those of {', '.join(lost)}"
         return Finding("secrets", False, f"{says}; add the key that they were written with")
     if old:
         says = f"{', '.join(old)} still need an older key; run `payonce secrets rotate`"
