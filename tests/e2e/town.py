@@ -21,6 +21,7 @@ _numbers: Final = itertools.count(1)
 class Action(Struct, frozen=True):
     type: str
     content: str | None = None
+    parameters: dict[str, str] = {}
 
 
 class Attempt(Struct, frozen=True):
