@@ -24,7 +24,6 @@ _USELESS_CODES: Final = frozenset({40029, 40163, 42003, 41008})
 _HINTS: Final = {
     40013: "check appid",
     40125: "check app_secret",
-    40164: "add this machine's address to the app's list of allowed ones",
 }
 
 
