@@ -25,6 +25,8 @@
       choose(button);
     } else if (inWeChat) {
       payInWeChat(JSON.parse(inWeChat.dataset.jsapi));
+    } else if (event.target.closest("[data-copy]")) {
+      copy(event.target.closest("[data-copy]"));
     } else if (event.target.closest("[data-stay]")) {
       stay();
     }
@@ -38,6 +40,9 @@
     const terminal = button.form.elements.terminal.value;
     try {
       const answer = await apply({ channel: button.value, terminal });
+      if (answer.field?.startsWith("buyer.") && answer.field !== "buyer.openid") {
+        return location.assign(`${checkout().dataset.base}/details/${encodeURIComponent(button.value)}`);
+      }
       if (answer.next_action?.type === "redirect") location.assign(answer.next_action.url);
       if (answer.next_action?.type === "form") post(answer.next_action);
       if (answer.next_action?.type === "jsapi") payInWeChat(answer.next_action.parameters);
@@ -62,6 +67,16 @@
     }
     document.body.append(form);
     form.submit();
+  }
+
+  // A slip's number; a browser that does not let us copy is left with the number selected.
+  async function copy(button) {
+    try {
+      await navigator.clipboard.writeText(button.dataset.copy);
+      for (const part of button.querySelectorAll("[data-copied]")) part.hidden = part.dataset.copied !== "yes";
+    } catch {
+      getSelection().selectAllChildren(document.querySelector("[data-number]"));
+    }
   }
 
   async function payInWeChat(parameters) {
@@ -149,6 +164,7 @@
     const notice = document.querySelector("[data-returning]");
     if (notice) notice.hidden = !leaving;
     for (const part of document.querySelectorAll("[data-said]")) part.hidden = part.dataset.said !== said;
+    for (const button of document.querySelectorAll("[data-copy]")) button.hidden = false;
   }
 
   document.addEventListener("checkout-drawn", tell);

@@ -27,6 +27,7 @@
   let drawnAt = Date.now();
   let turn = new AbortController(); // what is being waited for; a wake ends it
 
+  const pace_ms = () => Number(checkout().dataset.pace || 0) * 1000; // nothing happens sooner: a slip
   const jittered = (ms) => ms * (0.5 + Math.random());
   const pauseAfter = (troubles) => jittered(Math.min(500 * 2 ** troubles, LONGEST_PAUSE_MS));
   const finished = () => finalSince !== null && Date.now() - finalSince > FOLLOW_A_FINAL_STATE_MS;
@@ -169,7 +170,7 @@
           return end();
         }
         if (heard > before) end(); // the socket should have said so
-      }, jittered(SOCKET_DOUBTED_EVERY_MS));
+      }, jittered(Math.max(SOCKET_DOUBTED_EVERY_MS, pace_ms())));
       const silence = setTimeout(end, SOCKET_SPEAKS_WITHIN_MS);
       signal.addEventListener("abort", end, { once: true });
       try {
@@ -206,12 +207,12 @@
           missed = true;
           if (!signal.aborted) deaf = spoke ? 0 : deaf + 1;
           if (spoke && !signal.aborted) await rest(jittered(500), signal);
-        } else if (canWait) {
+        } else if (canWait && !pace_ms()) {
           canWait = false;
           await ask(WAIT_S, signal);
           canWait = true;
         } else {
-          await rest(pauseAfter(3), signal);
+          await rest(pace_ms() || pauseAfter(3), signal);
           missed = true;
         }
       } catch {

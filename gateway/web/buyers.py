@@ -4,21 +4,43 @@ It is personal data. It goes into the attempt's parameters and to the channel, a
 is raised here repeats any of it.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
+from msgspec import Struct
 from stdnum.br import cnpj, cpf
 from stdnum.exceptions import ValidationError
 
 from gateway.channels.base import PostalAddress
 from gateway.errors import InvalidRequest
+from gateway.objects import encode
 from gateway.payments.planning import Named
 from gateway.web.bodies import BuyerAddress, NamedBuyer
+from gateway.web.wire import Shape
 
 # Brazil's states and its federal district, as slips name them.
 _STATES: Final = "AC AL AM AP BA CE DF ES GO MA MG MS MT PA PB PE PI PR RJ RN RO RR RS SC SE SP TO"
 STATES: Final = tuple(_STATES.split())
 _CEP_DIGITS: Final = 8
+# What a form asks for, each with an example of something right.
+FIELDS: Final = {
+    "buyer.name": "Ana Souza",
+    "buyer.email": "ana@example.com",
+    "buyer.tax_id": "529.982.247-25",
+    "buyer.address.line1": "Rua das Acácias, 45",
+    "buyer.address.city": "São Paulo",
+    "buyer.address.state": "SP",
+    "buyer.address.postal_code": "01310-100",
+}
+_IN_ADDRESS: Final = "buyer.address."
+
+
+class _Form(Struct, frozen=True):
+    buyer: NamedBuyer
+
+
+_FORM: Final = Shape(_Form)
 
 
 def named(buyer: NamedBuyer) -> Named:
@@ -32,6 +54,38 @@ def named(buyer: NamedBuyer) -> Named:
         tax_id=tax_id,
         address=_address(buyer.address) if buyer.address else None,
     )
+
+
+def nested(form: Mapping[str, str]) -> dict[str, object]:
+    """Return the body that a form says, whose fields of the buyer are named by their paths
+    (`buyer.address.city`); what was left empty was not said.
+    """
+    body: dict[str, object] = {path: text for path, text in form.items() if path not in FIELDS}
+    buyer: dict[str, object] = {}
+    address: dict[str, object] = {}
+    for path in FIELDS:
+        if text := form.get(path, "").strip():
+            inside = address if path.startswith(_IN_ADDRESS) else buyer
+            inside[path.rpartition(".")[2]] = text
+    if address:
+        buyer["address"] = address
+    if buyer:
+        body["buyer"] = buyer
+    return body
+
+
+def faults_in(form: Mapping[str, str]) -> frozenset[str]:
+    """Return the path of every field of the buyer that is missing or wrong."""
+    said = {path: form[path] for path in FIELDS if form.get(path, "").strip()}
+    faults = set(FIELDS) - set(said)
+    for _ in FIELDS:
+        try:
+            named(_FORM.from_json(encode(nested(FIELDS | said))).buyer)
+        except InvalidRequest as error:
+            fault = error.members["field"]
+            faults.add(fault)
+            said.pop(fault)  # an example takes its place, and the next one is looked for
+    return frozenset(faults)
 
 
 def _tax_id(said: str) -> str:

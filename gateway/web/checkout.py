@@ -5,7 +5,7 @@ an attempt: an attempt is made when the buyer chooses, by a POST, with or withou
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import wraps
 from hashlib import blake2s
@@ -25,15 +25,16 @@ from gateway.payments.applying import Applied, apply_for_payment
 from gateway.payments.asking import ask_once
 from gateway.payments.desk import Desk
 from gateway.payments.planning import Wish
-from gateway.web.bodies import ChannelName
+from gateway.web.bodies import ChannelName, NamedBuyer
+from gateway.web.buyers import faults_in, named, nested
 from gateway.web.calls import Reply
 from gateway.web.keys import DESK, HUB
 from gateway.web.live import check_same_origin, snapshot_of, status, token_of, ws
 from gateway.web.pages import language_of, page_response
 from gateway.web.payer import payer_at, recogniser_of
 from gateway.web.problems import REQUEST_ID, problem_of
-from gateway.web.scene import Device, Scene, device_of, scene_of
-from gateway.web.scenery import draw_checkout, draw_fragment, draw_problem
+from gateway.web.scene import Device, Kind, Scene, device_of, scene_of
+from gateway.web.scenery import draw_checkout, draw_details, draw_fragment, draw_problem
 from gateway.web.ways import ways_to_pay
 from gateway.web.wire import Shape, attempt_id, connection, read_body, read_json, send
 
@@ -60,6 +61,10 @@ class ChoiceBody(Struct, frozen=True, forbid_unknown_fields=True):
         ]
         | None
     ) = None
+    buyer: Annotated[
+        NamedBuyer | None,
+        Meta(description="Who pays, for `boleto`: `{name, email, tax_id, address}`."),
+    ] = None
 
 
 _CHOICE: Final = Shape(ChoiceBody)
@@ -157,13 +162,19 @@ async def _apply_by_form(request: web.Request) -> web.Response:
     form = {name: str(value) for name, value in (await request.post()).items()}
     location = base_of(request)
     try:
-        await _apply(request, _CHOICE.from_json(encode(form)))
+        await _apply(request, _CHOICE.from_json(encode(nested(form))))
     except (OrderAlreadyPaid, OrderClosed):
         pass  # the page says so itself
-    except (NotFound, InvalidRequest) as error:
-        if error.members.get("field") != _PAYER_FIELD:
+    except InvalidRequest as error:
+        field = error.members["field"]
+        if field == _PAYER_FIELD:
+            location += "?problem=payer_unknown"  # it was known when the page was drawn
+        elif field.startswith("buyer."):
+            return await _ask_who_pays(request, form)
+        else:
             raise
-        location += "?problem=payer_unknown"  # it was known when the page was drawn
+    except NotFound:
+        raise
     except Exception as error:  # noqa: BLE001 - problem_of logs what nobody expected
         location += f"?problem={problem_of(error).code}"
     return web.Response(status=303, headers={"Location": location})
@@ -178,9 +189,41 @@ async def _apply(request: web.Request, choice: ChoiceBody) -> Applied:
         openid=await _payer(request, choice.channel) if terminal is Terminal.WEBVIEW else "",
         client_ip=request.remote or "",
         user_agent=user_agent[:_LONGEST_USER_AGENT],
+        buyer=named(choice.buyer or NamedBuyer()),
     )
     order_id = await request.app[HUB].order_of(token_of(request))
     return await apply_for_payment(request.app[DESK], order_id, wish, None)
+
+
+@for_people
+async def details(request: web.Request) -> web.Response:
+    """GET /checkout/{token}/details/{channel}: the form for who pays; it makes nothing."""
+    return await _details_page(request, request.match_info["channel"], {}, frozenset(), 200)
+
+
+async def _ask_who_pays(request: web.Request, form: Mapping[str, str]) -> web.Response:
+    """Ask for what a slip names; again, where it was typed and something of it is wrong."""
+    channel = form["channel"]
+    if any(field.startswith("buyer.") for field in form):
+        return await _details_page(request, channel, form, faults_in(form), 422)
+    location = f"{base_of(request)}/details/{channel}"
+    return web.Response(status=303, headers={"Location": location})
+
+
+async def _details_page(
+    request: web.Request,
+    channel: str,
+    said: Mapping[str, str],
+    faults: frozenset[str],
+    status_code: int,
+) -> web.Response:
+    scene, base = await _scene(request), base_of(request)
+    if scene.kind.final or scene.kind is Kind.EXPIRED:
+        return web.Response(status=303, headers={"Location": base})  # the page says so itself
+    if channel not in scene.ways.here:
+        raise NotFound("This order cannot be paid that way.")
+    text = draw_details(scene, base, language_of(request), channel, said, faults)
+    return _page(request, text, status=status_code)
 
 
 async def _payer(request: web.Request, channel: str) -> str:

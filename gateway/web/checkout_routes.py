@@ -93,6 +93,17 @@ CHECKOUT: Final = (
         problems=(*PAYING, Forbidden),
     ),
     Route(
+        name="askWhoPays",
+        method="GET",
+        path="/checkout/{token}/details/{channel}",
+        call=Buyer(checkout.details),
+        tag="Checkout",
+        summary="The form for channels that name who pays (`boleto`)",
+        detail="Looking at it makes nothing. It is posted to `/checkout/{token}/attempts`.",
+        answers={200: PAGE},
+        problems=(NotFound,),
+    ),
+    Route(
         name="readSnapshot",
         method="GET",
         path="/checkout/{token}/status",

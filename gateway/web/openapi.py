@@ -49,6 +49,7 @@ _PATH_NAMES: Final = {
     "attempt": "The attempt's id, `att_...`.",
     "refund": "The refund's id, `ref_...`.",
     "event": "The event's id, `evt_...`.",
+    "channel": "The channel's name.",
     "token": "The token of the checkout URL: the buyer's only credential.",
     "account": "The id of the channel account.",
     "name": "The file's name.",

@@ -25,7 +25,7 @@ from gateway.errors import NotFound
 from gateway.web.keys import HUB
 
 # By primary subtag; the first is for those who ask for none of them.
-LANGUAGES: Final = {"zh": "zh_CN", "en": "en"}
+LANGUAGES: Final = {"zh": "zh_CN", "en": "en", "pt": "pt_BR"}
 LANGUAGE_COOKIE: Final = "payonce_language"
 _A_YEAR_S: Final = 365 * 24 * 3600
 

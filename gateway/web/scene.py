@@ -25,6 +25,7 @@ from gateway.model import Attempt, AttemptState, Order, OrderState, Terminal
 from gateway.objects import InFlight, Snapshot
 
 WALLETS: Final = ("wechat", "alipay", "unionpay")  # channels with an app that scans and pays
+_SLIP: Final = "voucher"  # a product that is paper, which any device can show
 _PHONE: Final = re.compile(r"Android|iPhone|iPad|iPod|Mobile|HarmonyOS")
 
 
@@ -83,6 +84,7 @@ class Kind(StrEnum):
     UNANSWERED = "unanswered"  # the channel did not answer; asking again continues the same payment
     SCAN = "scan"
     OPEN = "open"  # a button opens the wallet, or the channel's page
+    VOUCHER = "voucher"  # a slip to be paid at a bank, days later
     RENEW = "renew"  # what was offered is too old to be used
     PAID = "paid"
     CLOSED = "closed"
@@ -107,6 +109,7 @@ class Scene(Struct, frozen=True, kw_only=True):
     qr: str | None = None
     wallet_url: str | None = None
     form: FormAction | None = None  # what a browser posts to open the channel's page
+    voucher: VoucherAction | None = None
     jsapi: Mapping[str, str] | None = None  # what the wallet's own browser is asked to pay
     ways: Ways = Ways()
     identify: bool = False  # the wallet has to say who is there, before its own channel can pay
@@ -121,7 +124,8 @@ class Scene(Struct, frozen=True, kw_only=True):
             case Kind.SCAN:
                 return True
             case Kind.PREPARING | Kind.UNANSWERED | Kind.RENEW:
-                return self.attempt is not None and self.attempt.terminal is Terminal.PC
+                attempt = self.attempt
+                return attempt is not None and attempt.terminal is Terminal.PC and not self.slow
             case Kind.CHOOSE:
                 return self.device is Device.PC and (bool(self.ways.one_code) or self._one_wallet)
             case _:
@@ -135,8 +139,10 @@ class Scene(Struct, frozen=True, kw_only=True):
     def others(self) -> tuple[str, ...]:
         """The channels of this device but the one that is shown already."""
         attempt = self.attempt
-        if self.kind is Kind.CHOOSE or attempt is None or attempt.terminal != self.device.terminal:
+        if self.kind is Kind.CHOOSE or attempt is None:
             return self.ways.here
+        if attempt.terminal is Terminal.PC and self.device is not Device.PC and not self.slow:
+            return self.ways.here  # what is shown is a code, so each of them is another way
         return tuple(channel for channel in self.ways.here if channel != attempt.channel)
 
     def presses(self, channel: str) -> bool:
@@ -147,10 +153,17 @@ class Scene(Struct, frozen=True, kw_only=True):
         return channel == self.device.wallet and not self.elsewhere
 
     @property
+    def slow(self) -> bool:
+        """Is it about a slip, on which nothing happens for days?"""
+        return self.attempt is not None and self.attempt.product == _SLIP
+
+    @property
     def refresh_s(self) -> int | None:
         """How soon a page without JavaScript looks again; None: there is nothing to wait for."""
         if self.kind.final:
             return None
+        if self.slow and self.kind in (Kind.VOUCHER, Kind.EXPIRED):
+            return 300
         if self.kind is Kind.PREPARING:
             return 2
         choosing = self.kind is Kind.CHOOSE and not self.ways.one_code
@@ -200,12 +213,16 @@ def scene_of(
         qr=action.content if isinstance(action, QrAction) else None,
         wallet_url=action.url if isinstance(action, RedirectAction) else None,
         form=action if isinstance(action, FormAction) else None,
+        voucher=action if isinstance(action, VoucherAction) else None,
         jsapi=action.parameters if isinstance(action, JsapiAction) else None,
         ways=ways,
         identify=payer == "",
         elsewhere=elsewhere,
         surplus=snapshot.surplus,
-        in_flight=() if kind.final else tuple(snapshot.in_flight),
+        # When all is over, what must not be paid any more is still said, if nobody can return it.
+        in_flight=tuple(
+            each for each in snapshot.in_flight if not (kind.final and each.refundable)
+        ),
     )
 
 
@@ -238,7 +255,9 @@ def _face_of(offered: Attempt, snapshot: Snapshot) -> tuple[Kind, NextAction | N
             return Kind.SCAN, action
         case RedirectAction() | FormAction() | JsapiAction():
             return Kind.OPEN, action
-        case AppAction() | VoucherAction():
+        case VoucherAction():
+            return Kind.VOUCHER, action
+        case AppAction():
             return Kind.CHOOSE, None
         case _:
             assert_never(action)
@@ -250,6 +269,8 @@ def _followed(attempt: Attempt, device: Device, ways: Ways, payer: str | None) -
         return False
     if attempt.product == "jsapi":  # it was made for one person
         return bool(payer) and payer == attempt.payer
+    if attempt.product == _SLIP:
+        return True
     if attempt.product == "wap":
         return device is not Device.PC and device.opens(attempt.channel)
     if attempt.terminal is Terminal.PC:
@@ -261,6 +282,10 @@ def _followed(attempt: Attempt, device: Device, ways: Ways, payer: str | None) -
 def _until(order: Order, attempt: Attempt | None, kind: Kind) -> datetime | None:
     if kind.final or kind is Kind.EXPIRED:
         return None
-    if kind in (Kind.SCAN, Kind.OPEN) and attempt is not None and attempt.next_action_until:
+    if (
+        kind in (Kind.SCAN, Kind.OPEN, Kind.VOUCHER)
+        and attempt is not None
+        and attempt.next_action_until
+    ):
         return min(attempt.next_action_until, order.expires_at)
     return order.expires_at

@@ -1,15 +1,18 @@
 """From a scene to HTML: what the templates need beside it, in the reader's language."""
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
 import segno
-from babel.dates import format_timedelta
+from babel.dates import format_date, format_timedelta
 from markupsafe import Markup
 from msgspec import Struct
 
 from gateway.errors import Problem
+from gateway.web import boleto
+from gateway.web.buyers import STATES
 from gateway.web.pages import draw
 from gateway.web.scene import Scene
 
@@ -25,6 +28,10 @@ _PROBLEMS: Final = frozenset(
         "service_unavailable",
     }
 )
+
+
+# A clock that counts seconds says nothing to who has days.
+_TICKS_WITHIN: Final = timedelta(days=1)
 
 
 class Flying(Struct, frozen=True):
@@ -43,6 +50,27 @@ def draw_checkout(scene: Scene, base: str, language: str) -> str:
 def draw_fragment(scene: Scene, base: str, language: str) -> str:
     """Draw the part that changes."""
     return _draw("checkout_state.html", scene, base, language)
+
+
+def draw_details(
+    scene: Scene,
+    base: str,
+    language: str,
+    channel: str,
+    said: Mapping[str, str],
+    faults: frozenset[str],
+) -> str:
+    """Draw the page that asks who pays, with what was said already and which of it is wrong."""
+    return _draw(
+        "checkout_details.html",
+        scene,
+        base,
+        language,
+        channel=channel,
+        said=said,
+        faults=faults,
+        states=STATES,
+    )
 
 
 def draw_problem(problem: Problem, language: str, request_id: str) -> str:
@@ -64,14 +92,12 @@ def code(content: str) -> Markup:
     return Markup(drawn)  # noqa: S704 - paths and numbers of segno's; the content is not in it
 
 
-def _draw(template: str, scene: Scene, base: str, language: str) -> str:
+def _draw(template: str, scene: Scene, base: str, language: str, **more: object) -> str:
+    def left(until: datetime) -> str:
+        return format_timedelta(until - scene.now, granularity="minute", locale=language)
+
     in_flight = [
-        Flying(
-            each.channel,
-            format_timedelta(each.until - scene.now, granularity="minute", locale=language),
-            each.refundable,
-        )
-        for each in scene.in_flight
+        Flying(each.channel, left(each.until), each.refundable) for each in scene.in_flight
     ]
     return draw(
         template,
@@ -84,6 +110,11 @@ def _draw(template: str, scene: Scene, base: str, language: str) -> str:
         clock=partial(clock, scene.now),
         code=code,
         epoch=_epoch_ms,
+        left=left,
+        ticks=scene.until is not None and scene.until - scene.now < _TICKS_WITHIN,
+        last_day=lambda ends: format_date(boleto.last_day(ends), "long", locale=language),
+        boleto=boleto,
+        **more,
     )
 
 
