@@ -43,7 +43,7 @@ async def deliver(http: aiohttp.ClientSession, gateway: str, letter: Letter) -> 
     async with http.post(gateway + letter.path, data=letter.body, headers=letter.headers) as answer:
         said = await answer.text()
         # Alipay's refusals are a 200 that does not say success.
-        taken = answer.status in (200, 204) and said in ("", "success")
+        taken = answer.status in (200, 204) and said in ("", "success", "ok")
         letter.acknowledged |= taken
         return "acknowledged" if taken else f"refused with {answer.status} {said[:60]}".strip()
 

@@ -23,14 +23,16 @@ from tests.fuzz.world import Broken, Wanted, World, counted_back, told
 from tests.rig import PRICE
 from tests.web.api import Answer
 
-WAYS: Final = ("native", "h5", "alipay_pc", "alipay_wap")
 _BUYER: Final = {"ip": "203.0.113.7", "user_agent": "Mozilla/5.0"}
 _WAYS: Final[dict[str, dict[str, object]]] = {
     "native": {"channel": "wechat", "terminal": "pc"},
     "h5": {"channel": "wechat", "terminal": "wap", "buyer": _BUYER},
     "alipay_pc": {"channel": "alipay", "terminal": "pc"},
     "alipay_wap": {"channel": "alipay", "terminal": "wap"},
+    "unionpay_pc": {"channel": "unionpay", "terminal": "pc"},
+    "unionpay_wap": {"channel": "unionpay", "terminal": "wap"},
 }
+WAYS: Final = tuple(_WAYS)
 _NOBODY: Final = "there is none"
 _NOT_NOW: Final = ("apply_in_progress", "channel_unavailable", "rate_limited", "channel_refused")
 _ENDED: Final = ("order_already_paid", "order_closed")
@@ -165,7 +167,7 @@ class PayAll(Struct, frozen=True, repr_omit_defaults=True):
     """The worst of buyers: whatever can be paid is paid."""
 
     async def take(self, world: World) -> str:
-        for link in dict.fromkeys(world.links):
+        for link in world.links:
             await world.follow(link)
         codes = await world.codes()
         return ", ".join([await world.wallet("pay", code) for code in codes]) or _NOBODY

@@ -23,24 +23,26 @@ from yarl import URL
 from gateway import webhooks
 from gateway.db import events
 from gateway.ids import OrderId
+from gateway.merchants import add_channel
 from gateway.operators import add_operator
 from gateway.payments import accounts, applying
 from gateway.payments.asking import ask_overdue
 from gateway.payments.closing import expire_due
 from gateway.payments.refunding import refund_due
 from gateway.ports import free_port
-from gateway.sandbox.keys import SandboxKeys
+from gateway.sandbox.keys import SandboxKeys, unionpay_account
+from gateway.secrets import Cipher
 from gateway.settings import Settings
 from gateway.up import serving
 from tests.fuzz.liar import Temper, with_temper
 from tests.fuzz.postbox import Postbox
-from tests.rig import ALIPAY_ACCOUNT, Rig, running_rig
+from tests.rig import ALIPAY_ACCOUNT, MERCHANT, Rig, running_rig
 from tests.web.api import Answer, Api
 from workers.sweep import settle_unknown
 
 Item = TypeVar("Item")
 
-CHANNELS: Final = ("wechat", "alipay")
+CHANNELS: Final = ("wechat", "alipay", "unionpay")
 _BATCH: Final = 50
 _MOST_ATTEMPTS: Final = 8
 _A_DAYS_REFUNDS: Final = 250  # in minor units, at Alipay: little enough to be reached
@@ -65,6 +67,13 @@ class Wanted(Struct, frozen=True):
     id: OrderId
     token: str
     body: dict[str, object]
+
+
+class Link(Struct, frozen=True):
+    """What leads a browser to a page of a channel; `fields` are posted, if there are any."""
+
+    url: str
+    fields: dict[str, str] = {}
 
 
 class Paid(Struct, frozen=True):
@@ -101,7 +110,7 @@ class World:
         self.postbox = postbox
         self.tempers = tempers
         self.orders: list[Wanted] = []
-        self.links: list[str] = []  # of all who were shown one
+        self.links: list[Link] = []  # of all who were shown one
         self.versions: dict[str, int] = {}
         self.read_events: list[str] = []  # the merchant's program, which pages through its log
         self.broken: list[str] = []  # of all examples: a race may not come again when it is told
@@ -157,13 +166,16 @@ class World:
     def remember_link(self, answer: Answer) -> bool:
         """Keep the link that a buyer was given, if it was one; False: nothing to pay with."""
         action = convert(answer.json["next_action"], dict[str, object] | None)
-        if action is not None and action["type"] == "redirect":
-            self.links.append(str(action["url"]))
+        if action is not None and action["type"] in ("redirect", "form"):
+            self.links.append(convert(action, Link))
         return action is not None
 
-    async def follow(self, link: str) -> str:
+    async def follow(self, link: Link) -> str:
         """A buyer's browser opens a page of a channel."""
-        async with self.rig.http.get(URL(link, encoded=True), allow_redirects=False) as answer:
+        verb, url = ("POST" if link.fields else "GET"), URL(link.url, encoded=True)
+        async with self.rig.http.request(
+            verb, url, data=link.fields or None, allow_redirects=False
+        ) as answer:
             return f"the channel's page answered {answer.status}"
 
     async def decide(self, refund: str, verb: str, operator: int) -> str:
@@ -254,6 +266,8 @@ async def opened_world(
         async with rig.desk.pool.acquire() as conn:
             tokens = [(await add_operator(conn, name))[1] for name in ("Ann", "Bob")]
             await conn.execute(_LIMIT, ALIPAY_ACCOUNT, str(_A_DAYS_REFUNDS))
+            said = unionpay_account(keys, f"{rig.sandbox_url}/unionpay")
+            await add_channel(conn, Cipher(settings.secret_keys), MERCHANT, "up", "unionpay", said)
         world.operators = tuple(Api(direct, token) for token in tokens)
         with _errors_noted(world.errors):
             yield world
