@@ -147,6 +147,24 @@ async def test_a_process_that_dies_while_it_pushes_is_made_up_for_when_its_lease
     assert [note.version for note in phones.fcm.taken] == [order.version]
 
 
+async def test_a_note_that_brings_down_whoever_pushes_it_is_given_up(
+    pushing: StartPushing, phones: Phones
+) -> None:
+    rig = await pushing("fcm")
+    order = await paid_by_one_who_died(rig, "fcm")
+    phones.fcm.moods.extend([STALL] * 20)
+    for _ in (0.0, *LADDER_S):
+        phones.fcm.stalled.clear()
+        telling = asyncio.create_task(rig.desk.devices.tell_order(order.id))
+        await phones.fcm.stalled.wait()
+        await end([telling])
+        await time_passes(rig, timedelta(seconds=30))
+    left = len(phones.fcm.moods)
+    await rig.desk.devices.tell_order(order.id)
+    assert len(phones.fcm.moods) == left, "it is not pushed any more"
+    assert await due(rig) == 0
+
+
 async def test_two_who_find_the_same_news_push_it_once(
     pushing: StartPushing, phones: Phones
 ) -> None:
