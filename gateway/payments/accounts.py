@@ -22,7 +22,7 @@ from gateway.db import accounts
 from gateway.db.accounts import AccountRow
 from gateway.db.attempts import Asking
 from gateway.errors import ChannelNotConfigured, ConfigurationError
-from gateway.model import Attempt, Terminal
+from gateway.model import Attempt, Order, Terminal
 from gateway.money import Money
 from gateway.payments.account_rules import Bounds, read_bounds, read_ladder
 from gateway.secrets import Cipher
@@ -145,9 +145,11 @@ class Accounts:
                 found.setdefault(traits.channel, offer)
         return list(found.values())
 
-    async def form_targets(self, merchant: str) -> tuple[str, ...]:
-        """Return where forms on a merchant's pages may lead."""
-        known = await self.of_merchant(merchant)
+    async def form_targets(self, order: Order) -> tuple[str, ...]:
+        """Return where forms on an order's page may lead, those of a disabled account too."""
+        known = [*await self.of_merchant(order.merchant)]
+        if order.offered is not None and (begun_on := await self.of_attempt(order.offered)):
+            known.append(begun_on)
         targets = (target for account in known for target in account.adapter.traits.form_targets)
         return tuple(dict.fromkeys(targets))
 

@@ -254,7 +254,7 @@ async def _ask(desk: Desk, attempt: AttemptId) -> None:
 async def _whole_page(request: web.Request) -> web.Response:
     scene = await _scene(request)
     # Before there is a form: the page keeps its policy while its pieces are swapped in.
-    targets = await request.app[DESK].accounts.form_targets(scene.order.merchant)
+    targets = await request.app[DESK].accounts.form_targets(scene.order)
     text = draw_checkout(scene, base_of(request), language_of(request))
     return _page(request, text, form_targets=targets)
 

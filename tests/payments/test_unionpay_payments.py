@@ -13,9 +13,10 @@ from msgspec import structs
 from gateway.channels.base import FormAction, RefundRequest
 from gateway.db import orders
 from gateway.errors import ChannelDown
-from gateway.merchants import add_channel
+from gateway.merchants import add_channel, switch_channel
 from gateway.model import AttemptState, Order, OrderState, RefundState, Terminal
 from gateway.money import Money
+from gateway.payments import accounts
 from gateway.payments.asking import ask_overdue
 from gateway.payments.closing import close_order
 from gateway.payments.planning import Wish
@@ -206,6 +207,21 @@ async def test_the_page_may_post_forms_to_unionpay_and_nowhere_else(rig: Rig) ->
     async with rig.http.get(f"{rig.url}/checkout/{order.token}") as page:
         policy = page.headers["Content-Security-Policy"]
     assert f"form-action 'self' {rig.sandbox_url};" in policy
+
+
+async def test_a_form_of_an_account_that_was_disabled_can_still_be_posted(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounts, "_FRESH_S", 0.0)
+    begun, other = await rig.order(), await rig.order()
+    await rig.apply(begun, PAGE)
+    async with rig.desk.pool.acquire() as conn:
+        await switch_channel(conn, "up", on=False)
+    policies = []
+    for order in (begun, other):
+        async with rig.http.get(f"{rig.url}/checkout/{order.token}") as page:
+            policies.append(page.headers["Content-Security-Policy"])
+    assert [f"form-action 'self' {rig.sandbox_url};" in each for each in policies] == [True, False]
 
 
 async def test_who_is_sent_back_with_a_form_is_sent_on_to_the_page(rig: Rig) -> None:
