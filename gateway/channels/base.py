@@ -100,6 +100,7 @@ class CreateRequest(Struct, frozen=True):
     user_agent: str = ""
     buyer: BuyerDetails | None = None  # where the product is in `Traits.needs_buyer`
     voucher_days: int = 0  # of `Traits.voucher`: how long a slip can be paid
+    order: str = ""  # our order's id, for a channel that can be told not to take one twice
 
 
 class QrAction(Struct, frozen=True, tag_field="type", tag="qr"):

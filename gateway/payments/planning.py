@@ -178,6 +178,7 @@ def new_attempt(order: Order, taker: Taker, wish: Wish, now: datetime, base_url:
         user_agent=wish.user_agent,
         buyer=wish.buyer.details(taker.product) if taker.names_buyer else None,
         voucher_days=traits.voucher.days if traits.voucher else 0,
+        order=order.id,
     )
     return Attempt(
         id=attempt_id,
