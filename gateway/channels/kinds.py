@@ -10,6 +10,8 @@ from msgspec import Struct
 from gateway.channels import (
     alipay,
     alipay_account,
+    paypal,
+    paypal_account,
     unionpay,
     unionpay_account,
     wechat,
@@ -33,4 +35,5 @@ KINDS: Final[dict[str, Kind]] = {
     "wechat": Kind(wechat_account.SETTINGS, (wechat.TRAITS,)),
     "alipay": Kind(alipay_account.SETTINGS, (alipay.TRAITS,)),
     "unionpay": Kind(unionpay_account.SETTINGS, (unionpay.TRAITS,)),
+    "paypal": Kind(paypal_account.SETTINGS, (paypal.TRAITS,)),
 }

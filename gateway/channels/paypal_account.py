@@ -26,7 +26,7 @@ from gateway.errors import ConfigurationError
 BASE_URL: Final = "https://api-m.paypal.com"
 
 SETTINGS: Final = (
-    Setting("client_id", "give the REST app's client id", r"[!-~]{1,255}"),
+    Setting("client_id", "give the REST app's client id", r"[!-9;-~]{1,255}"),
     Setting("client_secret", "give the REST app's secret", r"[!-~]{1,255}", secret=True),
     Setting("webhook_id", "give the id of the app's webhook", r"[0-9A-Za-z_-]{1,64}"),
     Setting(

@@ -150,14 +150,18 @@ class Connection:
 
     async def _grant(self) -> Granted:
         mine = self._credentials
+        headers = {
+            "Authorization": aiohttp.encode_basic_auth(mine.client_id, mine.client_secret),
+            "Accept": "application/json",
+            "User-Agent": f"PayOnce/{__version__}",
+        }
         try:
             async with (
                 asyncio.timeout(self._deadline_s),
                 self._http.post(
                     mine.base_url + TOKEN,
                     data={"grant_type": "client_credentials"},
-                    auth=aiohttp.BasicAuth(mine.client_id, mine.client_secret, "utf-8"),
-                    headers={"Accept": "application/json", "User-Agent": f"PayOnce/{__version__}"},
+                    headers=headers,
                     allow_redirects=False,
                 ) as response,
             ):

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from gateway.channels.alipay import alipay
 from gateway.channels.base import Channel
+from gateway.channels.paypal import paypal
 from gateway.channels.unionpay import unionpay
 from gateway.channels.wechat import wechat_pay
 from gateway.db import accounts
@@ -35,6 +36,7 @@ MAKERS: Final[dict[str, tuple[Maker, ...]]] = {
     "wechat": (wechat_pay,),
     "alipay": (alipay,),
     "unionpay": (unionpay,),
+    "paypal": (paypal,),
 }
 
 

@@ -9,6 +9,7 @@ import secrets
 import string
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 from cryptography import x509
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 
 from gateway.sandbox.alipay_keys import AlipayKeys, new_alipay_keys
+from gateway.sandbox.paypal_keys import PayPalKeys, new_paypal_keys
 from gateway.sandbox.pem import new_rsa_key, private_pem, public_pem
 from gateway.sandbox.unionpay_keys import UnionPayKeys, new_unionpay_keys
 
@@ -33,7 +35,7 @@ class CertifiedKey(msgspec.Struct, frozen=True):
 
 class SandboxKeys(msgspec.Struct, frozen=True, kw_only=True):
     """Everything secret on both sides of the sandbox, as PEM text: WeChat Pay's, then
-    Alipay's and UnionPay's.
+    the other channels', each under its name.
 
     `platform` holds two certificates: the second is the one that a rotation moves to.
     """
@@ -50,6 +52,7 @@ class SandboxKeys(msgspec.Struct, frozen=True, kw_only=True):
     app_secret: str = msgspec.field(default_factory=lambda: secrets.token_hex(16))
     alipay: AlipayKeys = msgspec.field(default_factory=new_alipay_keys)
     unionpay: UnionPayKeys = msgspec.field(default_factory=new_unionpay_keys)
+    paypal: PayPalKeys = msgspec.field(default_factory=new_paypal_keys)
 
 
 def sandbox_keys(folder: Path | None) -> SandboxKeys:
@@ -133,6 +136,22 @@ def unionpay_account(keys: SandboxKeys, base_url: str) -> dict[str, str]:
         "middle_cert": keys.unionpay.middle_certificate,
         "base_url": base_url,
         "file_base_url": f"{base_url}/file",
+    }
+
+
+def paypal_account(keys: SandboxKeys, base_url: str) -> dict[str, str]:
+    """The settings that PayPal's merchant would type in.
+
+    `base_url` is where the sandbox serves PayPal: its own URL followed by `/paypal`.
+    """
+    return {
+        "client_id": keys.paypal.client_id,
+        "client_secret": keys.paypal.client_secret,
+        "webhook_id": keys.paypal.webhook_id,
+        "merchant_id": keys.paypal.merchant_id,
+        "webhook_cert_hosts": urlsplit(base_url).netloc,
+        "webhook_root_certs": keys.paypal.root_certificate,
+        "base_url": base_url,
     }
 
 

@@ -57,7 +57,8 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
 
     `request` is the body the merchant sent, for a channel that must recognise a repeat or answer
     a field back. `tokens` are what QR codes and prepay ids carry. `ref` is the channel's own id of
-    the order, where it has one before money moves.
+    the order, where it has one before money moves. `kept` is what the channel, and nobody else,
+    needs to know of it.
     """
 
     channel: str
@@ -75,6 +76,7 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     scanned_at: datetime | None = None
     closed_at: datetime | None = None
     declines: int = 0
+    kept: str = ""
     captures: tuple[Capture, ...] = ()
     refunds: tuple[Refund, ...] = ()
 

@@ -16,6 +16,7 @@ from gateway.sandbox.faults import FaultBoard, Faults
 from gateway.sandbox.journal import Journal
 from gateway.sandbox.keys import SandboxKeys
 from gateway.sandbox.ledger import Ledger, Payment
+from gateway.sandbox.paypal import PayPal
 from gateway.sandbox.unionpay import UnionPay
 from gateway.sandbox.wallet import add_wallet
 from gateway.sandbox.wechat import Wechat
@@ -50,6 +51,7 @@ def sandbox_app(
         "wechat": Wechat(keys, shared),
         "alipay": Alipay(keys, shared),
         "unionpay": UnionPay(keys, shared),
+        "paypal": PayPal(keys, shared),
     }
 
     app = web.Application()

@@ -28,12 +28,15 @@ CHANNEL_NAMES = {
     "wechat": ("微信支付", "WeChat Pay"),
     "alipay": ("支付宝", "Alipay"),
     "unionpay": ("银联云闪付", "UnionPay"),
+    "paypal": ("PayPal", "PayPal"),
 }
 BALANCES = {
     "wechat": ("零钱", "Balance"),
     "alipay": ("账户余额", "Account balance"),
     "unionpay": ("储蓄卡", "Debit card"),
 }
+PAGES = {"paypal": "/paypal/checkoutnow?token="}
+"""Where a channel has a page of its own, on which the buyer does more than to confirm."""
 CODES = ("https://qr.alipay.com/", "https://qr.95516.com/")
 """What payment codes that look like web addresses begin with."""
 WALLETS = re.compile(r"MicroMessenger|AlipayClient|UnionPay/")
@@ -192,6 +195,8 @@ def _confirm(
         return show_page(
             request, "wallet_notice.html", {"notice": "unknown", "link": ""}, status=404
         )
+    if payment.channel in PAGES:
+        raise web.HTTPSeeOther(PAGES[payment.channel] + payment.ref)
     channel = request.app[CHANNELS][payment.channel]
     state = _state(payment, shared.faults.now(payment.channel))
     if state == "payable":
@@ -235,7 +240,9 @@ def _row(payment: Payment, now: datetime) -> Row:
 
 
 def _price(amount: int, currency: str) -> str:
-    """Minor units as people read them, e.g. ¥1,234.50; the wallet's currencies have two places."""
+    """Minor units as people read them, e.g. ¥1,234.50; of our currencies only the yen has no places."""
+    if currency == "JPY":
+        return f"JPY {amount:,}"
     return f"{SIGNS.get(currency, currency + ' ')}{amount // 100:,}.{amount % 100:02}"
 
 

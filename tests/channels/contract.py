@@ -118,6 +118,7 @@ class QueryContract:
             payment_ref=report.payment_ref,
             money=request.money,
             refunded=0,
+            channel_ref=report.channel_ref,
         )
         assert await bench.channel.query(request.number) == report
 

@@ -1,0 +1,338 @@
+"""Two independent PayPals for the adapter to be tried against: the sandbox, and the stub.
+
+The contract speaks of payments that are found by their number and paid by a buyer alone. PayPal's
+are found by PayPal's id, and debited when we say so; on these benches the adapter is called as the
+gateway calls it, with the ids that it told before, and a buyer who pays is captured at once.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+from aiohttp.test_utils import TestServer
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from gateway.channels.base import (
+    Callback,
+    CaptureRequest,
+    CloseResult,
+    Created,
+    CreateRequest,
+)
+from gateway.channels.paypal import PayPal, paypal
+from gateway.errors import UnknownKey
+from gateway.model import ChannelReport, RefundReport
+from gateway.money import Money
+from gateway.ports import free_port
+from gateway.sandbox.keys import SandboxKeys, paypal_account, sandbox_keys
+from gateway.sandbox.server import sandbox_app
+from tests.channels.alipay_benches import Ledger, merchant_server
+from tests.channels.around import Around
+from tests.channels.bench import Trouble, Verb
+from tests.channels.wechat_benches import serving
+from tests.fakes.paypal_crypto import Certified, PayPalSide, signed, stub_side
+from tests.fakes.paypal_stub import CERTIFICATE, Fault, Json, PayPalStub, event
+
+ACCOUNT = "acct_1"
+HURRY_S = 0.1
+
+_SAID: dict[Trouble, tuple[int, str]] = {
+    Trouble.BROKEN_BEFORE: (502, ""),
+    Trouble.BROKEN_AFTER: (500, "INTERNAL_SERVER_ERROR"),
+    Trouble.TOO_MANY: (429, "RATE_LIMIT_REACHED"),
+}
+
+
+def _times(verb: Verb | str, said: tuple[int, str] | None) -> int:
+    """How often a fault must hit to be noticed: aiohttp sends a GET that was cut off once more."""
+    return 2 if said is None and verb in (Verb.QUERY, Verb.QUERY_REFUND) else 1
+
+
+class AsTheGateway(Around):
+    """The adapter beside what the gateway keeps of a payment: PayPal's ids."""
+
+    def __init__(self, adapter: PayPal, orders: dict[str, str], captures: dict[str, str]) -> None:
+        super().__init__(adapter)
+        self.paypal = adapter
+        self.orders = orders
+        self.captures = captures
+
+    async def create(self, request: CreateRequest) -> Created:
+        created = await self.adapter.create(request)
+        self.orders[request.number] = created.channel_ref
+        return created
+
+    async def query(self, number: str, channel_ref: str = "") -> ChannelReport:
+        ref = channel_ref or self.orders.get(number, "")
+        return self._noted(await self.adapter.query(number, ref))
+
+    async def close(self, number: str, channel_ref: str = "") -> CloseResult:
+        return await self.adapter.close(number, channel_ref or self.orders.get(number, ""))
+
+    async def capture(self, number: str, money: Money, tries: int = 1) -> ChannelReport:
+        request = CaptureRequest(number, self.orders[number], f"{number}C{tries}", money)
+        return self._noted(await self.paypal.capture(request))
+
+    async def query_refund(
+        self,
+        number: str,
+        attempt_number: str,
+        payment_ref: str = "",
+        sent_at: datetime | None = None,
+    ) -> RefundReport | None:
+        ref = payment_ref or self.captures.get(attempt_number, "")
+        return await self.adapter.query_refund(number, attempt_number, ref, sent_at)
+
+    def _noted(self, report: ChannelReport) -> ChannelReport:
+        if report.payment_ref:
+            self.captures[report.number] = report.payment_ref
+        return report
+
+
+class PayPalBench:
+    """What both benches share: the adapters, and the callbacks that a channel never sends."""
+
+    notify_url = "https://pay.example/callbacks/acct_1"
+
+    def __init__(
+        self, side: PayPalSide, settings: Mapping[str, str], http: aiohttp.ClientSession
+    ) -> None:
+        self.side = side
+        self.http = http
+        self.settings = settings
+        self.cert_url = ""
+        orders: dict[str, str] = {}
+        captures: dict[str, str] = {}
+        self.shipped = paypal(ACCOUNT, settings, {}, http)
+        self.channel = AsTheGateway(self.shipped, orders, captures)
+        hurried = paypal(ACCOUNT, settings, {}, http, deadline_s=HURRY_S)
+        self.hurried = AsTheGateway(hurried, orders, captures)
+
+    def genuine(self, body: Json, *, by: Certified | None = None) -> Callback:
+        """A webhook with that event, signed by PayPal, or by somebody else with its address."""
+        text = json.dumps(body).encode()
+        signer, mine = by or self.side.paypal, self.settings["webhook_id"]
+        return Callback(
+            signed(signer, text, self.cert_url, webhook_id=mine), text, datetime.now(UTC)
+        )
+
+    def forged(self, callback: Callback) -> Callback:
+        mine = self.settings["webhook_id"]
+        headers = signed(self.side.stranger, callback.body, self.cert_url, webhook_id=mine)
+        return Callback({**callback.headers, **headers}, callback.body, callback.received_at)
+
+    def of_another_merchant(self, number: str) -> Callback:
+        return self.genuine(captured_event(number, payee="AAAAAAAAAAAAA"))
+
+    def of_another_app(self, number: str) -> Callback:
+        raise AssertionError("a webhook is of one app, and signed for it")
+
+    async def learnt(self, callback: Callback) -> Callback:
+        """The same webhook, once the adapter has what it takes to read it."""
+        try:
+            self.shipped.read(callback)
+        except UnknownKey:
+            await self.shipped.refresh_keys()
+        return callback
+
+
+def captured_event(number: str, payee: str = "", status: str = "COMPLETED") -> Json:
+    capture: Json = {
+        "id": "3C679366HH908993F",
+        "status": status,
+        "amount": {"currency_code": "AUD", "value": "12.34"},
+        "custom_id": number,
+    }
+    if payee:
+        capture["payee"] = {"merchant_id": payee}
+    return event("PAYMENT.CAPTURE.COMPLETED", "capture", capture)
+
+
+class StubBench(PayPalBench):
+    """The stub, driven in the test's own process."""
+
+    def __init__(self, stub: PayPalStub, url: str, http: aiohttp.ClientSession) -> None:
+        self.stub = stub
+        super().__init__(stub.side, stub.side.settings(url, urlsplit(url).netloc), http)
+        self.cert_url = url + CERTIFICATE
+
+    async def befall(self, verb: Verb | str, trouble: Trouble) -> None:
+        if trouble is Trouble.SPOILT:
+            self.stub.spoilt = 1
+        else:
+            said = _SAID.get(trouble)
+            self.stub.faults[verb] = [Fault(trouble.done, said)] * _times(verb, said)
+
+    async def stall(self) -> None:
+        self.stub.gate.clear()
+
+    async def approve(self, number: str, instrument: str = "good") -> None:
+        self.stub.approve(number, instrument=instrument)
+
+    async def pay(self, number: str, amount: int | None = None) -> Callback:
+        order = self.stub.of(number)
+        price = Money(int(order.unit.amount.value.replace(".", "")), "AUD")
+        self.stub.approve(number, "" if amount is None else f"{amount / 100:.2f}")
+        await self.channel.capture(number, price)
+        return await self.learnt(self.genuine(self.stub.captured_event(number)))
+
+    async def decline(self, number: str) -> None:
+        self.stub.approve(number, instrument="declined")
+
+    async def payable(self, number: str) -> bool:
+        return not self.stub.of(number).captures
+
+    async def let_refunds_fail(self) -> None:
+        self.stub.refunds_fail = True
+
+    async def end_refund(self, number: str) -> Callback:
+        self.stub.end_refund(number)
+        return await self.learnt(self.genuine(self.stub.refund_event(number)))
+
+    async def known(self) -> list[str]:
+        return [order.number for order in self.stub.orders.values()]
+
+    async def given_back(self, number: str) -> dict[str, int]:
+        refunds = self.stub.of(number).refunds
+        return {one.number: int(one.value.replace(".", "")) for one in refunds}
+
+
+class SandboxBench(PayPalBench):
+    """The sandbox, driven over HTTP as anybody would; `news` is what it tells the merchant."""
+
+    def __init__(
+        self,
+        side: PayPalSide,
+        settings: Mapping[str, str],
+        http: aiohttp.ClientSession,
+        sandbox: str,
+        news: asyncio.Queue[Callback],
+    ) -> None:
+        super().__init__(side, settings, http)
+        self.sandbox = sandbox
+        self._news = news
+
+    async def befall(self, verb: Verb | str, trouble: Trouble) -> None:
+        said = _SAID.get(trouble)
+        if trouble is Trouble.SPOILT:
+            await self.faults(probe_answers=1)
+        elif said is None:
+            times = _times(verb, said)
+            await self.faults(
+                lose_answer={"verb": verb, "after_executing": trouble.done, "times": times}
+            )
+        else:
+            status, code = said
+            error: dict[str, object] = {"verb": verb, "after_executing": trouble.done}
+            error |= {"status": status} | ({"code": code} if code else {})
+            await self.faults(error=error)
+
+    async def stall(self) -> None:
+        await self.faults(latency_s=HURRY_S * 4)
+
+    async def approve(self, number: str, instrument: str = "good") -> None:
+        chosen = {"good": "balance", "slow": "reviewed", "declined": "declined"}[instrument]
+        form = {
+            "token": self.channel.orders[number],
+            "action": "approve",
+            "instrument": chosen,
+        }
+        url = f"{self.sandbox}/paypal/checkoutnow"
+        async with self.http.post(url, data=form, allow_redirects=False) as answer:
+            assert answer.status == 303
+
+    async def pay(self, number: str, amount: int | None = None) -> Callback:
+        assert await self._control("pay", number=number, amount=amount) == 200
+        await self.channel.capture(number, Money(1234, "AUD"))
+        return await self.news_of("PAYMENT.CAPTURE.COMPLETED")
+
+    async def decline(self, number: str) -> None:
+        assert await self._control("decline", number=number) == 200
+
+    async def payable(self, number: str) -> bool:
+        return await self._control("pay", number=number) == 200
+
+    async def let_refunds_fail(self) -> None:
+        await self.faults(refund_end="closed")
+
+    async def end_refund(self, number: str) -> Callback:
+        return await self.news_of("PAYMENT.CAPTURE.REFUNDED", "PAYMENT.REFUND.FAILED")
+
+    async def known(self) -> list[str]:
+        return [entry.number for entry in (await self._ledger()).data]
+
+    async def given_back(self, number: str) -> dict[str, int]:
+        entry = next(one for one in (await self._ledger()).data if one.number == number)
+        return {refund.number: refund.amount for refund in entry.refunds}
+
+    async def news_of(self, *kinds: str) -> Callback:
+        """Wait for a webhook of that kind; others are passed over."""
+        while True:
+            callback = await self._news.get()
+            if json.loads(callback.body)["event_type"] in kinds:
+                self.cert_url = callback.headers["paypal-cert-url"]
+                return await self.learnt(callback)
+
+    async def faults(self, **fields: object) -> None:
+        assert await self._control("faults", **fields) == 200
+
+    async def _control(self, call: str, **fields: object) -> int:
+        body = {"channel": "paypal", **fields}
+        async with self.http.post(f"{self.sandbox}/_control/{call}", json=body) as answer:
+            return answer.status
+
+    async def _ledger(self) -> Ledger:
+        async with self.http.get(f"{self.sandbox}/_control/ledger") as answer:
+            return msgspec.json.decode(await answer.read(), type=Ledger)
+
+
+@asynccontextmanager
+async def stub_bench() -> AsyncIterator[StubBench]:
+    stub = PayPalStub(stub_side())
+    async with serving(stub.application()) as url, aiohttp.ClientSession() as http:
+        bench = StubBench(stub, url, http)
+        await bench.learnt(bench.genuine(captured_event("whichever")))
+        yield bench
+        stub.gate.set()
+
+
+@asynccontextmanager
+async def sandbox_bench() -> AsyncIterator[SandboxBench]:
+    """The sandbox with an adapter, and a merchant's server that keeps what it is told."""
+    news: asyncio.Queue[Callback] = asyncio.Queue()
+    keys, port = _sandbox_keys(), free_port()
+    url = f"http://127.0.0.1:{port}"
+    async with serving(merchant_server(news)) as merchant, aiohttp.ClientSession() as http:
+        webhooks = {"paypal": f"{merchant}/callbacks"}
+        sandbox = sandbox_app(keys, public_url=url, pace=0.001, webhooks=webhooks)
+        async with TestServer(sandbox, port=port):
+            settings = paypal_account(keys, f"{url}/paypal")
+            bench = SandboxBench(_as_stub_side(), settings, http, url, news)
+            bench.cert_url = f"{url}/paypal/v1/notifications/certs/CERT-5a5a5a5a-sandbox"
+            await bench.faults(refund_takes_s=0.05)
+            await bench.learnt(bench.genuine(captured_event("whichever")))
+            yield bench
+
+
+@cache
+def _sandbox_keys() -> SandboxKeys:
+    return sandbox_keys(None)
+
+
+@cache
+def _as_stub_side() -> PayPalSide:
+    """The sandbox's keys in the stub's words, so that callbacks can be made that it never sends."""
+    mine = _sandbox_keys().paypal
+    key = load_pem_private_key(mine.signer.key.encode(), None)
+    assert isinstance(key, RSAPrivateKey)
+    leaf = x509.load_pem_x509_certificate(mine.signer.chain.encode())
+    return replace(stub_side(), paypal=Certified(key, leaf))
