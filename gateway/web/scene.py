@@ -125,7 +125,9 @@ class Scene(Struct, frozen=True, kw_only=True):
                 return True
             case Kind.PREPARING | Kind.UNANSWERED | Kind.RENEW:
                 attempt = self.attempt
-                return attempt is not None and attempt.terminal is Terminal.PC and not self.slow
+                if attempt is None or attempt.terminal is not Terminal.PC:
+                    return False
+                return attempt.channel in WALLETS  # what needs no wallet shows no code
             case Kind.CHOOSE:
                 return self.device is Device.PC and (bool(self.ways.one_code) or self._one_wallet)
             case _:

@@ -232,6 +232,14 @@ def test_a_form_says_to_the_channel_exactly_what_was_signed() -> None:
     assert '<input type="hidden" name="what" value="&#34;a&#34; &amp; &lt;b&gt;">' in drawn
 
 
+@pytest.mark.parametrize(("channel", "around"), [("wechat", True), ("card", False)])
+def test_the_place_of_a_code_is_kept_for_channels_that_have_one(
+    channel: str, *, around: bool
+) -> None:
+    begun = replace(CREATED, calling_until=LATER, channel=channel)
+    assert Case(an_order(begun), Kind.PREPARING, here=(channel,)).scene().around_code == around
+
+
 @pytest.mark.parametrize("name", ["link", "old link", "answer lost, phone"])
 def test_who_cannot_pay_this_way_finds_another(name: str) -> None:
     scene = replace(CASES[name], here=("wechat", "alipay")).scene()
