@@ -97,3 +97,9 @@ def test_a_key_that_apple_would_not_take_is_found_at_the_start() -> None:
         [said] = faults({**APNS, "PAYONCE_PUSH_APNS_KEY": key})
         assert "is no P-256 key in PEM" in said
         assert "BEGIN" not in said
+
+
+def test_apns_without_http_2_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_settings(APNS).push_apns_topic == "com.example.shop"
+    monkeypatch.setattr("gateway.push_settings.find_spec", lambda _name: None)
+    assert "payonce[push]" in faults(APNS)[0]
