@@ -18,22 +18,16 @@ def capabilities() -> list[dict[str, str]]:
     return [_row(kind, traits) for kind, each in KINDS.items() for traits in each.channels]
 
 
-def turned() -> list[dict[str, str]]:
-    """Return the same as a table for people: a row for each thing, a column for each channel."""
-    rows = capabilities()
-    names = [name for name in rows[0] if name != "channel"]
-    return [
-        {"": name.replace("_", " "), **{row["channel"]: row[name] for row in rows}}
-        for name in names
-    ]
-
-
 def markdown() -> str:
-    """Return the table as docs/channels.md holds it."""
-    rows = turned()
-    heads = [f"`{name}`" if name else "" for name in rows[0]]
-    lines = [heads, ["---"] * len(heads), *(list(row.values()) for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    """Return the same as docs/channels.md holds it: a row for each thing, a column for each
+    channel.
+    """
+    rows = capabilities()
+    heads = ["", *(f"`{row['channel']}`" for row in rows)]
+    names = [name for name in rows[0] if name != "channel"]
+    lines = [[name.replace("_", " "), *(row[name] for row in rows)] for name in names]
+    table = (heads, ["---"] * len(heads), *lines)
+    return "".join(f"| {' | '.join(line)} |\n" for line in table)
 
 
 def _row(kind: str, traits: Traits) -> dict[str, str]:

@@ -110,7 +110,7 @@ async def _ask(adapter: Channel) -> None:
 
 def _sentence(error: ChannelUnavailable | ChannelRefused, wire: Wire) -> str:
     """Say what stopped the call: the connection, by its exception, or what the adapter says."""
-    match error.__cause__:
+    match _first_cause(error):
         case aiohttp.ClientConnectorError() as cause:
             return f"base_url: {cause.host}:{cause.port} {_unconnected(cause)}"
         case TimeoutError():
@@ -122,6 +122,13 @@ def _sentence(error: ChannelUnavailable | ChannelRefused, wire: Wire) -> str:
         case _:
             return str(error)
     return f"{error}: {hint}"
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """Return what an adapter met before it said that in its own words, or the words."""
+    while isinstance(error, ChannelUnavailable | ChannelRefused) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _unconnected(error: aiohttp.ClientConnectorError) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 import click
 
 from gateway.account_description import describe
-from gateway.capabilities import capabilities, markdown, turned
+from gateway.capabilities import capabilities, markdown
 from gateway.channel_check import Checked, check_all
 from gateway.command import AS_JSON, configured, say, say_rows, with_database
 from gateway.db import accounts
@@ -195,8 +195,13 @@ def channel_kinds(as_markdown: bool, as_json: bool) -> None:
     """List what can be paid with, and what each channel can do. Amounts are in minor units."""
     if as_markdown:
         click.echo(markdown(), nl=False)
+    elif as_json:
+        say_rows(capabilities(), as_json)
     else:
-        say_rows(capabilities() if as_json else turned(), as_json)
+        for row in capabilities():
+            click.echo(row.pop("channel"))
+            for name, value in row.items():
+                click.echo(f"  {name.replace('_', ' ')}: {value}")
 
 
 @click.group()

@@ -31,6 +31,7 @@ from gateway.sandbox.keys import (
     SandboxKeys,
     alipay_account,
     alipay_certificate_account,
+    paypal_account,
     sandbox_keys,
     unionpay_account,
     wechat_account,
@@ -47,6 +48,7 @@ SANDBOX: Final[dict[str, Callable[[SandboxKeys, str], Settings]]] = {
     "wechat": wechat_account,
     "alipay": alipay_account,
     "unionpay": unionpay_account,
+    "paypal": paypal_account,
 }
 KINDS_HERE = pytest.mark.parametrize("kind", list(SANDBOX))
 
@@ -96,6 +98,8 @@ WRONG: Final = (
         lambda o: o.unionpay.root_certificate,
         ("not UnionPay's", "root_cert"),
     ),
+    Wrong("paypal", "client_id", lambda o: o.paypal.client_id, ("check client_id",)),
+    Wrong("paypal", "client_secret", lambda o: o.paypal.client_secret, ("client_secret",)),
 )
 
 

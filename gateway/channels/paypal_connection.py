@@ -59,7 +59,7 @@ class Tokens:
         self._token = ""
         self._ends_at = datetime.min.replace(tzinfo=UTC)
         self._renewing: asyncio.Task[None] | None = None
-        self._why = ""
+        self._why: ChannelUnavailable | None = None
 
     async def current(self) -> str:
         """Return a token that is good for minutes. Raises ChannelUnavailable."""
@@ -68,7 +68,7 @@ class Tokens:
                 self._renewing = asyncio.create_task(self._renew())
             await asyncio.shield(self._renewing)
         if not self._token or self._clock() >= self._ends_at:
-            raise ChannelUnavailable(f"no token: {self._why}")
+            raise ChannelUnavailable(f"no token: {self._why}") from self._why
         return self._token
 
     async def instead_of(self, refused: str) -> str:
@@ -82,7 +82,7 @@ class Tokens:
         try:
             granted = await self._fetch()
         except ChannelUnavailable as error:
-            self._why = str(error)  # the one that we have may be good for a while yet
+            self._why = error  # the one that we have may be good for a while yet
         else:
             self._token = granted.access_token
             self._ends_at = asked_at + timedelta(seconds=granted.expires_in)
