@@ -7,7 +7,7 @@ is looked at for a way to pay and for the end of the order, whoever asked.
 import asyncio
 import random
 import time
-from typing import Final, Literal
+from typing import Final
 
 from msgspec import Struct
 
@@ -19,13 +19,13 @@ _LOOK_FOR_S: Final = 5
 _SKUS: Final = ("taster", "longjing", "celadon-cup", "iron-kettle")
 _ENDS: Final = {"order_already_paid": "paid", "order_closed": "closed"}
 
-Channel = Literal["wechat", "alipay"]
-
 
 class NextAction(Struct, frozen=True):
-    """A way to pay, of whatever type."""
+    """A way to pay, of whatever type; where it leads to a page of the channel, with that."""
 
     type: str
+    url: str = ""
+    fields: dict[str, str] = {}
 
 
 class Choice(Struct, frozen=True):
@@ -113,13 +113,13 @@ class Buyer:
 
     # At the checkout page
 
-    async def chooses(self, channel: Channel, terminal: str = "pc") -> Choice | None:
+    async def chooses(self, channel: str, terminal: str = "pc") -> Choice | None:
         """Press a button of the page; None: there is nothing to pay any more, or not by this."""
         body = {"channel": channel, "terminal": terminal}
         url = f"{self._checkout}/attempts"
         return self._given(await self._world.client.call("POST", url, body), "the page")
 
-    async def applies(self, channel: Channel, key: str) -> Choice | None:
+    async def applies(self, channel: str, key: str) -> Choice | None:
         """Have the merchant's program apply, with an idempotency key."""
         body = {"channel": channel, "terminal": "pc"}
         answer = await self._as_merchant(f"/{self.order}/attempts", body, key=key)
@@ -163,12 +163,19 @@ class Buyer:
         """Pay a code, however old; False: the channel does not take it any more."""
         if choice is None:
             return False
+        await self._opens(choice)
         body = {"channel": choice.channel, "number": choice.number, "again": again}
         url = f"{self._world.place.sandbox_url}/_control/pay"
         paid = (await self._world.client.call("POST", url, body)).good
         if paid:
             self._world.sightings.note(self.order, f"paid {choice.number} by {choice.channel}")
         return paid
+
+    async def _opens(self, choice: Choice) -> None:
+        """Follow it to the channel's page; some payments begin only there."""
+        action = choice.next_action
+        if action is not None and action.type in ("redirect", "form"):
+            await self._world.client.visit(action.url, action.fields)
 
     # As the merchant's people
 

@@ -4,11 +4,13 @@ import asyncio
 import random
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final, TypeVar
 
 import aiohttp
 import msgspec
 from msgspec import Struct
+from yarl import URL
 
 from tests.chaos.sightings import Sightings
 
@@ -80,6 +82,17 @@ class Client:
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
         raise GaveUp(url)
+
+    async def visit(self, url: str, fields: Mapping[str, str]) -> None:
+        """Open a page as a browser does, with a form where there are fields; once."""
+        verb = "POST" if fields else "GET"
+        there = URL(url, encoded=True)
+        with suppress(aiohttp.ClientError, TimeoutError, OSError):
+            async with (
+                asyncio.timeout(_ONE_CALL_S),
+                self._http.request(verb, there, data=fields or None, allow_redirects=False),
+            ):
+                pass
 
     async def _once(
         self, method: str, url: str, data: bytes | None, headers: Mapping[str, str]

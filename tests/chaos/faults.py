@@ -24,7 +24,9 @@ from tests.chaos.sightings import Trouble
 
 # The waits between two sends of a callback are so much shorter than the channels document.
 PACE: Final = 0.01
-_VERBS: Final = ("create", "create", "query", "query", "close", "refund", "query_refund")
+_VERBS: Final = ("create", "create", "query", "query", "refund", "query_refund")
+# What only some channels do, and so can do badly.
+_CLOSING: Final = ("wechat", "alipay")
 _SANDBOX_ANSWERS_WITHIN_S: Final = 60.0
 _TIMES: Final = 3  # so many calls in a row meet a lost answer or an error
 _REDIS_TROUBLE_LASTS_S: Final = 1.0  # as long as a gateway does not ask Redis after a failure
@@ -152,11 +154,14 @@ class Lies:
             "errors before acting": lambda: self._error(after=False),
             "errors after acting": lambda: self._error(after=True),
             "answers late": lambda: {"latency_s": random_.choice((0.3, 1.0, 6.0))},
-            "closes refused": lambda: {"close": "refuse"},
-            "closes that race a payment": lambda: {"close": "paid_race"},
             "clock ahead": lambda: {"clock_shift_s": random_.uniform(60, 120)},
             "clock behind": lambda: {"clock_shift_s": random_.uniform(-120, -60)},
         }
+        self._verbs: tuple[str, ...] = _VERBS
+        if channel in _CLOSING:
+            self._verbs += ("close",)
+            self.kinds["closes refused"] = lambda: {"close": "refuse"}
+            self.kinds["closes that race a payment"] = lambda: {"close": "paid_race"}
         if channel == "wechat":
             self.kinds["answers badly signed"] = lambda: {"probe_answers": _TIMES}
         if channel == "alipay":
@@ -205,12 +210,12 @@ class Lies:
             self._tally.struck[kind] += _TIMES - left
 
     def _lost(self, *, after: bool) -> dict[str, object]:
-        verb = self._random.choice(_VERBS)
+        verb = self._random.choice(self._verbs)
         return {"lose_answer": {"verb": verb, "after_executing": after, "times": _TIMES}}
 
     def _error(self, *, after: bool) -> dict[str, object]:
         status = self._random.choice((500, 502, 503) if after else (429, 500, 503))
-        verb = self._random.choice(_VERBS)
+        verb = self._random.choice(self._verbs)
         said = {"verb": verb, "status": status, "after_executing": after, "times": _TIMES}
         return {"error": said}
 

@@ -11,7 +11,7 @@ from typing import Final
 from msgspec import Struct
 
 from tests.chaos.evidence import AttemptRow, Entry, Evidence, OrderRow, RefundRow
-from tests.chaos.place import PULLER, SHOP
+from tests.chaos.place import CHANNELS, PULLER, SHOP
 from tests.chaos.reader import Reader
 
 _IN_THE_BOOK: Final = {"open": "unpaid", "paid": "awaiting_shipment", "closed": "closed"}
@@ -22,6 +22,14 @@ class Violation(Struct, frozen=True):
 
     order: str
     what: str
+
+
+class Share(Struct, frozen=True):
+    """What came of one channel: attempts made, payments taken, and those that were too much."""
+
+    attempts: int
+    payments: int
+    surplus: int
 
 
 class Counts(Struct, frozen=True):
@@ -36,6 +44,7 @@ class Counts(Struct, frozen=True):
     surplus_refunded: int
     merchant_refunds: int
     events: int
+    channels: Mapping[str, Share]
 
 
 def judge(evidence: Evidence, readers: Sequence[Reader]) -> list[Violation]:
@@ -78,6 +87,17 @@ def count(evidence: Evidence) -> Counts:
         surplus_refunded=done["surplus"],
         merchant_refunds=done["merchant"],
         events=sum(len(each) for each in evidence.events.values()),
+        channels={channel: _share(channel, attempts, evidence) for channel in CHANNELS},
+    )
+
+
+def _share(channel: str, attempts: Sequence[AttemptRow], evidence: Evidence) -> Share:
+    here = [attempt for attempt in attempts if attempt.channel == channel]
+    entries = (entry for entry in evidence.ledger.values() if entry.channel == channel)
+    return Share(
+        attempts=len(here),
+        payments=sum(len(entry.captures) for entry in entries),
+        surplus=sum(attempt.state == "surplus" for attempt in here),
     )
 
 

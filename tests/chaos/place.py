@@ -16,11 +16,11 @@ from gateway.merchants import add_channel, add_merchant, let_key_in
 from gateway.migrate import migrate
 from gateway.operators import add_operator
 from gateway.ports import free_port
-from gateway.sandbox.keys import alipay_account, sandbox_keys, wechat_account
+from gateway.sandbox.keys import alipay_account, sandbox_keys, unionpay_account, wechat_account
 from gateway.secrets import Cipher, new_api_key, new_webhook_secret
 
 HOST: Final = "127.0.0.1"
-CHANNELS: Final = ("wechat", "alipay")
+CHANNELS: Final = ("wechat", "alipay", "unionpay")
 SHOP: Final = "demo"
 PULLER: Final = "pull"
 # As real accounts, but asked more often: what is lost here must be found within the run.
@@ -123,6 +123,7 @@ async def _set_up_merchants(
     accounts = {
         "wechat": wechat_account(keys, f"{place.sandbox_url}/wechat"),
         "alipay": alipay_account(keys, f"{place.sandbox_url}/alipay"),
+        "unionpay": unionpay_account(keys, f"{place.sandbox_url}/unionpay"),
     }
     notify_urls = {SHOP: f"{place.shop_url}/webhooks/payonce", PULLER: None}
     for merchant, notify_url in notify_urls.items():

@@ -43,6 +43,12 @@ class Report(Struct, frozen=True):
             f"events              {counts.events}",
             f"buyers who gave up  {self.gave_up}",
             f"late, Redis failed  {self.excused}",
+            "channels:",
+            *(
+                f"  {channel:12} {share.attempts} attempts, {share.payments} payments,"
+                f" {share.surplus} of them surplus"
+                for channel, share in counts.channels.items()
+            ),
             _table("faults", self.faults),
             _table("buyers", self.stories),
             _table("answers", self.answers),

@@ -34,6 +34,7 @@ async def test_a_minute_of_chaos_pays_no_order_twice_and_loses_no_money(say: Say
     assert report.counts.orders >= A_MINUTE.least_orders, report.text()
     assert report.counts.surplus >= A_MINUTE.least_surplus, report.text()
     assert report.counts.surplus_refunded == report.counts.surplus
+    assert all(share.payments for share in report.counts.channels.values()), report.text()
     assert min(report.faults.values()) >= A_MINUTE.least_of_each_fault, report.text()
     say(report.text())
 
