@@ -64,7 +64,7 @@ async def test_what_does_not_go_together_is_said_beside_what_is_malformed(
 
 
 async def test_a_setting_that_may_be_left_out_may_be_empty_too(keys: SandboxKeys) -> None:
-    settings = {**unionpay_account(keys, ""), "base_url": " "}
+    settings = {**unionpay_account(keys, URL), "base_url": " "}
     async with aiohttp.ClientSession() as http:
         adapter = MAKERS["unionpay"][0]("acct_1", settings, {}, http)
     assert adapter.traits.form_targets == ("https://*.95516.com",)
