@@ -16,7 +16,7 @@ from gateway.model import Attempt, Order
 _CLAIM: Final = """
     WITH approved AS (
         SELECT id FROM attempts
-        WHERE id = $1 AND order_id = $2 AND state = 'paying' AND NOT superseded
+        WHERE id = $1 AND state = 'paying' AND NOT superseded
             AND (capture_claimed_at IS NULL
                 OR capture_claimed_at <= now() - $4 * interval '1 second')
     ), moved AS (
@@ -33,8 +33,7 @@ _CLAIM: Final = """
 _DROP: Final = """
     WITH claimed AS (
         SELECT id FROM attempts
-        WHERE id = $1 AND order_id = $2 AND state IN ('created', 'paying')
-            AND capture_claimed_at = $4
+        WHERE id = $1 AND state = 'paying' AND capture_claimed_at = $4
             AND capture_claimed_at <= now() - $5 * interval '1 second'
     ), moved AS (
         UPDATE orders SET version = version + 1

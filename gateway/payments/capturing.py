@@ -127,10 +127,7 @@ async def _drop(desk: Desk, claimed: Attempt, *, after_s: float, refused: bool) 
             reading = await orders.read(conn, claimed.order_id)
         assert reading is not None
         order, now = reading
-        claimed_at = order.attempt(claimed.id).capture_claimed_at
-        if claimed_at is None or claimed_at != claimed.capture_claimed_at:
-            return
-        if now < claimed_at + timedelta(seconds=after_s):
+        if not _is_to_be_dropped(order.attempt(claimed.id), claimed, now, after_s):
             return
         async with desk.pool.acquire() as conn:
             dropped = await capture_moves.drop(
@@ -139,3 +136,11 @@ async def _drop(desk: Desk, claimed: Attempt, *, after_s: float, refused: bool) 
             if dropped:
                 log.info("capture_dropped", order=order.id, attempt=claimed.id)
                 return
+
+
+def _is_to_be_dropped(attempt: Attempt, claimed: Attempt, now: datetime, after_s: float) -> bool:
+    """Is it still that claim, and so old? The write says the same again."""
+    claimed_at = claimed.capture_claimed_at
+    assert claimed_at is not None
+    is_that_one = attempt.capture_claimed_at == claimed_at
+    return is_that_one and now >= claimed_at + timedelta(seconds=after_s)

@@ -5,7 +5,7 @@ mutant. So the tests and their servers stay where they are, and a mutant takes a
 that misses it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,8 +14,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from gateway.db import moves
-from gateway.payments import settle
+from gateway.db import capture_moves, moves
+from gateway.payments import capturing, settle
 from tests.mutants import sql
 from tests.mutants.edits import Edit
 from tests.mutants.python import Edits
@@ -26,10 +26,15 @@ SETTLING: Final = (
     "tests/payments/test_evidence.py",
     "tests/payments/test_settling.py",
 )
+CLAIMING: Final = ("tests/payments/test_capture_claims.py",)
+CAPTURING: Final = ("tests/payments/test_capturing.py",)
 # The rules are judged by their own test alone, which needs no database.
 RULES: Final = ("Verdict", "decide", "_decide_paid", "_refund_of", "_releasable")
 WRITING: Final = ("settle", "keep", "keep_unknown", "evidence_fields", "_refund")
-STATEMENTS: Final = ("_SETTLE", "_KEEP", "_KEEP_UNKNOWN")
+STATEMENTS: Final[Mapping[ModuleType, tuple[str, ...]]] = {
+    moves: ("_SETTLE", "_KEEP", "_KEEP_UNKNOWN"),
+    capture_moves: ("_CLAIM", "_DROP"),
+}
 
 
 class Mutant(Struct, frozen=True):
@@ -42,6 +47,10 @@ class Mutant(Struct, frozen=True):
     edit: Edit
 
     @property
+    def is_sql(self) -> bool:
+        return self.name in STATEMENTS.get(self.module, ())
+
+    @property
     def where(self) -> str:
         return f"{self.module.__name__.removeprefix('gateway.')}.{self.name}"
 
@@ -52,12 +61,19 @@ class Mutant(Struct, frozen=True):
 
 def mutants() -> list[Mutant]:
     """Return every mutant, in the order of the code."""
-    return [*_of_settle(), *_of_python(moves, WRITING, SETTLING), *_of_sql()]
+    return [
+        *_of_settle(),
+        *_of_python(moves, WRITING, SETTLING),
+        *_of_sql(moves, SETTLING),
+        *_of_python(capturing, _names(capturing), CAPTURING),
+        *_of_python(capture_moves, ("claim", "drop"), CLAIMING),
+        *_of_sql(capture_moves, CLAIMING),
+    ]
 
 
 def _of_settle() -> Iterator[Mutant]:
     """All that settle.py defines."""
-    for name in Edits(_text(settle), vars(settle)).names:
+    for name in _names(settle):
         yield from _of_python(settle, (name,), DECIDING if name in RULES else SETTLING)
 
 
@@ -71,11 +87,11 @@ def _of_python(
             yield Mutant(module, name, judges, text, edit)
 
 
-def _of_sql() -> Iterator[Mutant]:
-    for name in STATEMENTS:
-        text = getattr(moves, name)
+def _of_sql(module: ModuleType, judges: tuple[str, ...]) -> Iterator[Mutant]:
+    for name in STATEMENTS[module]:
+        text = getattr(module, name)
         for edit in sql.edits(text):
-            yield Mutant(moves, name, SETTLING, text, edit)
+            yield Mutant(module, name, judges, text, edit)
 
 
 @contextmanager
@@ -96,7 +112,7 @@ def in_place(mutant: Mutant) -> Iterator[None]:
 
 def _made(mutant: Mutant) -> object:
     changed = mutant.edit.made_in(mutant.text)
-    if mutant.name in STATEMENTS:
+    if mutant.is_sql:
         return changed
     scratch: dict[str, object] = {"__name__": mutant.module.__name__}
     exec(compile(changed, "<mutant>", "exec"), scratch)  # noqa: S102 - our own code, edited
@@ -109,6 +125,11 @@ def _with_its_defaults(original: object, made: object) -> object:
         return made
     fields = made.__struct_fields__[-len(made.__struct_defaults__) :]
     return partial(original, **dict(zip(fields, made.__struct_defaults__, strict=True)))
+
+
+def _names(module: ModuleType) -> tuple[str, ...]:
+    """Name all that the module defines."""
+    return tuple(Edits(_text(module), vars(module)).names)
 
 
 def _text(module: ModuleType) -> str:

@@ -47,6 +47,7 @@ class Edits:
         found: set[Edit] = set()
         for part in _parts(node):
             found.update(self._edits(part))
+        found -= {edit for edit in found if edit.instead == self._text[edit.start : edit.end]}
         return sorted(found, key=lambda edit: (edit.start, edit.end, edit.instead))
 
     def _edits(self, node: ast.AST) -> Iterator[Edit]:

@@ -91,7 +91,9 @@ def _selects(select: BaseSegment) -> Iterator[Edit]:
     """Each value missing; and what is read from `moved` alone, though nothing was moved."""
     for element in select.recursive_crawl("select_clause_element", recurse_into=False):
         if element.get_child("alias_expression") is None:
-            yield _instead(element, f"CASE WHEN false THEN {element.raw} END")
+            column = re.fullmatch(r"(?:\w+\.)?([a-z_]+)", element.raw)
+            keeps_name = f" AS {column[1]}" if column else ""
+            yield _instead(element, f"CASE WHEN false THEN {element.raw} END{keeps_name}")
     source = select.get_child("from_clause")
     if source is not None and source.raw == "FROM moved" and "moved." not in select.raw:
         yield _instead(source, "FROM (SELECT 0 AS version) AS nothing")

@@ -11,7 +11,7 @@ from gateway.ids import AttemptId, OrderId
 from gateway.model import Attempt, AttemptState, Order, Outcome
 from gateway.payments.planning import Step, Taker, plan
 from tests.factories import NOW, an_attempt, an_order
-from tests.payments.rows import Books, an_id, paid, said
+from tests.payments.rows import Books, Rows, an_id, paid, said
 from tests.rig import ACCOUNT, Rig
 
 CALL_S = 6.0
@@ -52,12 +52,24 @@ async def age(books: Books, attempt: AttemptId, by: timedelta) -> None:
     )
 
 
+def changed(before: Rows, after: Rows) -> set[str]:
+    """Name the rows that are not as they were."""
+    return {
+        key
+        for table, rows in after.items()
+        for key, row in rows.items()
+        if row != before[table].get(key)
+    }
+
+
 async def test_a_claim_is_written_with_the_version_and_has_the_channel_asked_soon(
     books: Books,
 ) -> None:
     before = await read(books, await books.put_order("1", "1 paying wx", "2 paying wx superseded"))
+    rows = await books.rows()
     claimed_at = await claim(books, before)
     after = await read(books, before.id)
+    assert changed(rows, await books.rows()) == {before.id, an_id("1")}
     attempt, bystander = (after.attempt(an_id(name)) for name in "12")
     assert claimed_at is not None
     assert after.version == before.version + 1
@@ -83,6 +95,13 @@ async def test_a_claim_is_written_with_the_version_and_has_the_channel_asked_soo
 async def test_what_is_not_to_be_paid_by_it_is_not_claimed(books: Books, meanwhile: str) -> None:
     order = await read(books, await books.put_order("1", "1 paying wx"))
     await books.pool.execute(meanwhile)
+    before = await books.rows()
+    assert await claim(books, order) is None
+    assert await books.rows() == before
+
+
+async def test_who_is_offered_no_longer_claims_nothing_for_who_is(books: Books) -> None:
+    order = await read(books, await books.put_order("1", "1 paying wx superseded", "2 paying wx"))
     before = await books.rows()
     assert await claim(books, order) is None
     assert await books.rows() == before
@@ -118,7 +137,7 @@ async def test_one_attempt_of_an_order_is_debited_at_a_time(books: Books) -> Non
 
 
 async def test_a_claim_is_given_back_when_it_is_old_enough_and_still_that_one(books: Books) -> None:
-    order = await read(books, await books.put_order("1", "1 paying wx"))
+    order = await read(books, await books.put_order("1", "1 paying wx", "2 paying wx superseded"))
     await claim(books, order)
     first = await read(books, order.id)
     assert not await drop(books, first, after_s=60)
@@ -126,7 +145,11 @@ async def test_a_claim_is_given_back_when_it_is_old_enough_and_still_that_one(bo
     assert not await drop(books, first)  # the claim that was read is not the one that is there
     second = await read(books, order.id)
     assert not await drop(books, replace(second, version=first.version - 1), after_s=60)
+    assert not await drop(books, second, after_s=99)
+    assert await read(books, order.id) == second
+    rows = await books.rows()
     assert await drop(books, second, after_s=60)
+    assert changed(rows, await books.rows()) == {order.id, an_id("1")}
     after = await read(books, order.id)
     assert after.version == second.version + 1
     attempt = after.attempt(an_id("1"))
@@ -142,6 +165,27 @@ async def test_only_after_a_refusal_is_the_next_capture_another_one_to_the_chann
     await claim(books, order)
     assert await drop(books, await read(books, order.id), refused=refused)
     assert (await read(books, order.id)).attempt(an_id("1")).captures == int(refused)
+
+
+async def test_only_its_own_claim_is_given_back(books: Books) -> None:
+    await books.put_order("2", "2 paying wx")
+    order = await books.put_order("1", "1 paying wx")
+    await books.pool.execute(
+        "UPDATE attempts SET capture_claimed_at = now() - interval '1 hour' WHERE NOT superseded "
+        "AND state = 'paying'"
+    )
+    rows = await books.rows()
+    assert await drop(books, await read(books, order))
+    assert changed(rows, await books.rows()) == {order, an_id("1")}
+
+
+async def test_the_claim_of_what_has_ended_is_history(books: Books) -> None:
+    order = await books.put_order("1", "1 paying wx")
+    await claim(books, await read(books, order))
+    await books.settle(paid("1"))
+    before = await books.rows()
+    assert not await drop(books, await read(books, order))
+    assert await books.rows() == before
 
 
 async def test_money_that_comes_while_it_is_claimed_is_captured(books: Books) -> None:

@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 import structlog
 from msgspec.structs import replace
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from gateway.channels.base import CaptureRequest
@@ -94,6 +95,11 @@ def asked_in_s(attempt: Attempt) -> float:
     return (attempt.ask_at - attempt.updated_at).total_seconds()
 
 
+def captures_counted() -> float:
+    labels = {"channel": "purse", "verb": "capture", "result": "answered"}
+    return REGISTRY.get_sample_value("payonce_channel_call_seconds_count", labels) or 0
+
+
 def requests(stage: Stage) -> list[CaptureRequest]:
     return [debit.request for debit in stage.ledger.debits]
 
@@ -114,7 +120,7 @@ def moving(
 
 
 async def test_what_the_buyer_approved_is_debited_and_pays_the_order(stage: Stage) -> None:
-    attempt = await only(stage)
+    attempt, before = await only(stage), captures_counted()
     with capture_logs() as lines:
         settled = await approve(stage)
     assert settled.order == await stage.read()
@@ -122,6 +128,7 @@ async def test_what_the_buyer_approved_is_debited_and_pays_the_order(stage: Stag
     assert settled.attempt.state is AttemptState.CAPTURED
     number = attempt.number
     assert requests(stage) == [CaptureRequest(number, ref_of(number), f"{number}C1", attempt.money)]
+    assert captures_counted() == before + 1
     (line,) = (each for each in lines if each["event"] == "capture_claimed")
     assert (line["order"], line["attempt"]) == (stage.order, attempt.id)
 
@@ -239,7 +246,7 @@ async def test_a_claim_is_given_up_when_long_after_it_nothing_was_debited(
 
 
 async def test_an_approval_that_comes_when_the_order_is_paid_ends_an_old_claim(
-    stage: Stage,
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F37: a worker that died after its claim comes back when a rival has paid."""
     await stage.new_order()
@@ -252,7 +259,10 @@ async def test_an_approval_that_comes_when_the_order_is_paid_ends_an_old_claim(
         "UPDATE attempts SET capture_claimed_at = now() - interval '2 minutes' WHERE id = $1",
         attempt.id,
     )
+    told, claim = moving(stage, capture_moves.claim, 0)
+    monkeypatch.setattr(capture_moves, "claim", claim)
     await approve(stage)
+    assert not told  # not even the database is asked for the right
     assert (await stage.read()).attempt(attempt.id).capture_claimed_at is None
     assert not requests(stage)
 
@@ -351,6 +361,19 @@ def test_only_what_the_order_is_to_be_paid_by_is_debited() -> None:
         replace(attempt, capture_claimed_at=NOW),
     ):
         assert not to_be_debited(order, another)
+
+
+def test_a_claim_is_dropped_when_it_is_still_that_one_and_old_enough() -> None:
+    def to_be_dropped(claimed_at: datetime | None, now: datetime) -> bool:
+        claimed = replace(an_attempt(), capture_claimed_at=NOW)
+        attempt = replace(claimed, capture_claimed_at=claimed_at)
+        return capturing._is_to_be_dropped(attempt, claimed, now, after_s=60)
+
+    then, moment = NOW + timedelta(seconds=60), timedelta(microseconds=1)
+    assert to_be_dropped(NOW, then)
+    assert not to_be_dropped(NOW, then - moment)
+    assert not to_be_dropped(NOW + moment, then)
+    assert not to_be_dropped(None, then)
 
 
 async def test_an_order_that_the_buyer_only_approved_can_be_closed(stage: Stage) -> None:
