@@ -177,5 +177,6 @@
   const arrival = performance.getEntriesByType("navigation")[0]?.type;
   const fromWallet = location.pathname !== checkout().dataset.base && arrival === "navigate";
   if (fromWallet && checkout().dataset.kind === "paid") goBack();
+  tell();
   go();
 })();

@@ -222,6 +222,7 @@ async def _details_page(
         return web.Response(status=303, headers={"Location": base})  # the page says so itself
     if channel not in scene.ways.here:
         raise NotFound("This order cannot be paid that way.")
+    scene = replace(scene, until=None)  # the order will wait longer for what is made here
     text = draw_details(scene, base, language_of(request), channel, said, faults)
     return _page(request, text, status=status_code)
 

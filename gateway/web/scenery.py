@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 import segno
-from babel.dates import format_date, format_timedelta
+from babel.dates import format_date, format_skeleton, format_timedelta
 from markupsafe import Markup
 from msgspec import Struct
 
@@ -113,6 +113,7 @@ def _draw(template: str, scene: Scene, base: str, language: str, **more: object)
         left=left,
         ticks=scene.until is not None and scene.until - scene.now < _TICKS_WITHIN,
         last_day=lambda ends: format_date(boleto.last_day(ends), "long", locale=language),
+        day_and_month=lambda ends: format_skeleton("MMMMd", boleto.last_day(ends), locale=language),
         boleto=boleto,
         **more,
     )

@@ -33,7 +33,7 @@ from gateway.secrets import Cipher
 from tests.rig import MERCHANT, Rig
 
 SLIPS: Final = "slips"  # its account
-SLIP: Final = "slip"
+SLIP: Final = "boleto"
 LINE: Final = "00190500954014481606906809350314337370000000100"
 TRAITS: Final = Traits(
     channel=SLIP,
@@ -101,12 +101,8 @@ class Bank:
         assert slip.request == request  # a repeat says the same
         if slip.cancelled:
             raise ChannelRefused("CANCELLED", "the slip was cancelled", number_spent=True)
-        voucher = VoucherAction(
-            LINE,
-            f"https://bank.example/{request.number}",
-            "https://bank.example/pdf",
-            request.pay_by,
-        )
+        page = f"https://bank.example/{request.number}"
+        voucher = VoucherAction(LINE, page, f"{page}.pdf", request.pay_by)
         return Created(voucher, request.pay_by)
 
     async def query(self, number: str, channel_ref: str = "") -> ChannelReport:

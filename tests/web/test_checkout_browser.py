@@ -81,14 +81,19 @@ class Tab(Struct):
 
 @asynccontextmanager
 async def tab(
-    browser: Browser, rig: Rig, *, phone: bool = False, scripts: bool = True
+    browser: Browser,
+    rig: Rig,
+    *,
+    phone: bool = False,
+    scripts: bool = True,
+    locale: str = "zh-CN",
 ) -> AsyncIterator[Tab]:
     """A tab on an order; it fails the test when the page broke a rule or threw an error."""
     order = await rig.order()
     context = await browser.new_context(
         viewport=PHONE_SIZE if phone else DESK_SIZE,
         user_agent=PHONE if phone else None,
-        locale="zh-CN",
+        locale=locale,
         java_script_enabled=scripts,
     )
     async with context:
