@@ -21,6 +21,7 @@ class Verb(StrEnum):
     CLOSE = "close"
     REFUND = "refund"
     QUERY_REFUND = "query_refund"
+    BILL = "bill"
 
 
 class Trouble(StrEnum):

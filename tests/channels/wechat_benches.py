@@ -54,7 +54,8 @@ def adapters(settings: Mapping[str, str], http: aiohttp.ClientSession) -> Adapte
 
 def _times(verb: Verb, status: int | None) -> int:
     """How often a fault must hit to be noticed: aiohttp sends a GET that was cut off once more."""
-    return 2 if status is None and verb in (Verb.QUERY, Verb.QUERY_REFUND) else 1
+    asking = (Verb.QUERY, Verb.QUERY_REFUND, Verb.BILL)
+    return 2 if status is None and verb in asking else 1
 
 
 class Forger:
@@ -175,16 +176,16 @@ class SandboxBench(Forger):
     async def befall(self, verb: Verb, trouble: Trouble) -> None:
         status, _ = _STATUS.get(trouble, (None, ""))
         if trouble is Trouble.SPOILT:
-            await self._faults(probe_answers=1)
+            await self.faults(probe_answers=1)
         elif status is None:
             lost = {"verb": verb, "after_executing": trouble.done, "times": _times(verb, status)}
-            await self._faults(lose_answer=lost)
+            await self.faults(lose_answer=lost)
         else:
             error = {"verb": verb, "status": status, "after_executing": trouble.done}
-            await self._faults(error=error)
+            await self.faults(error=error)
 
     async def stall(self) -> None:
-        await self._faults(latency_s=HURRY_S * 4)
+        await self.faults(latency_s=HURRY_S * 4)
 
     async def pay(self, number: str, amount: int | None = None) -> Callback:
         assert await self._control("pay", number=number, amount=amount) == 200
@@ -197,7 +198,7 @@ class SandboxBench(Forger):
         return await self._control("pay", number=number) == 200
 
     async def let_refunds_fail(self) -> None:
-        await self._faults(refund_end="closed")
+        await self.faults(refund_end="closed")
 
     async def end_refund(self, number: str) -> Callback:
         return await self._news.get()
@@ -211,9 +212,9 @@ class SandboxBench(Forger):
 
     async def settle_down(self) -> None:
         """Let refunds end at once, which is before their callback is waited for."""
-        await self._faults(refund_takes_s=0)
+        await self.faults(refund_takes_s=0)
 
-    async def _faults(self, **fields: object) -> None:
+    async def faults(self, **fields: object) -> None:
         assert await self._control("faults", **fields) == 200
 
     async def _control(self, call: str, **fields: object) -> int:

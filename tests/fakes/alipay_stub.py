@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 
+from tests.fakes.alipay_bills import Bills
 from tests.fakes.alipay_crypto import (
     AlipaySide,
     Form,
@@ -37,6 +38,7 @@ VERBS = {
     "alipay.trade.refund": "refund",
     "alipay.trade.fastpay.refund.query": "query_refund",
     "alipay.open.app.alipaycert.download": "certificate",
+    "alipay.data.dataservice.bill.downloadurl.query": "bill",
 }
 PRODUCT_CODES = {
     "alipay.trade.precreate": "QR_CODE_OFFLINE",
@@ -107,12 +109,14 @@ class AlipayStub:
         self.gate = asyncio.Event()  # answers wait for it
         self.gate.set()
         self.held = ""  # the verb whose next call shuts the gate
+        self.bills = Bills()
         self.headers: dict[str, str] = {}  # of the last call, names in lower case
         self._arrival = asyncio.Event()
 
     def application(self) -> web.Application:
         app = web.Application()
         app.router.add_route("*", "/gateway.do", self._serve)
+        app.router.add_get("/downloadBillFile.resource", self.bills.send)
         return app
 
     # What the buyer does.
@@ -267,6 +271,12 @@ class AlipayStub:
             raise Refused("40002", "isv.invalid-parameter")
         return {"alipay_cert_content": b64encode(self.served[serial].encode()).decode()}
 
+    def _bill(self, fields: Form) -> Json:
+        link = self.bills.link(json.loads(fields["biz_content"]))
+        if not link:
+            raise Refused("40004", "isp.bill_not_exist", "账单不存在")
+        return {"bill_download_url": link}
+
     def _find(self, fields: Form) -> tuple[str, Trade]:
         wanted = json.loads(fields["biz_content"])
         for number, trade in self.trades.items():
@@ -311,6 +321,7 @@ class AlipayStub:
             "refund": self._refund,
             "query_refund": self._query_refund,
             "certificate": self._certificate,
+            "bill": self._bill,
         }
         try:
             self._let_in(fields)

@@ -56,6 +56,7 @@ class UnionPaySide:
             "root_cert": self.root.pem,
             "middle_cert": self.middle.pem,
             "base_url": base_url,
+            "file_base_url": f"{base_url}/files",
         }
 
 

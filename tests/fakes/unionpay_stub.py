@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 
+from tests.fakes.unionpay_bills import Bills
 from tests.fakes.unionpay_crypto import (
     MER_ID,
     Certified,
@@ -88,6 +89,7 @@ class UnionPayStub:
     spoilt: int = 0  # how many answers carry a signature by somebody else
     refunds_fail: bool = False
     signer: Certified | None = None  # who signs answers; None: UnionPay
+    bills: Bills = field(default_factory=Bills)
     headers: dict[str, str] = field(default_factory=dict)  # of the last call, names in lower case
 
     def __post_init__(self) -> None:
@@ -99,6 +101,7 @@ class UnionPayStub:
         for name in ("front", "app", "back"):
             app.router.add_post(f"/gateway/api/{name}TransReq.do", self._serve)
         app.router.add_post("/gateway/api/queryTrans.do", self._serve)
+        app.router.add_post("/files/", self._serve)
         return app
 
     # What the buyer and the banks do.
@@ -228,7 +231,17 @@ class UnionPayStub:
         request.transport.abort()
         return web.Response()
 
+    def _bill(self, fields: Form) -> dict[str, str]:
+        if (fields["txnType"], fields["txnSubType"], fields["fileType"]) != ("76", "01", "00"):
+            raise Refused("10")
+        said = {"settleDate": fields["settleDate"], "fileType": "00"}
+        if not (content := self.bills.content(fields["settleDate"])):
+            return {**said, "respCode": "98", "respMsg": "文件不存在"}
+        return {**said, "fileName": f"{MER_ID}.zip", "fileContent": content}
+
     def _verb(self, path: str, fields: Form) -> str:
+        if path == "/files/":
+            return "bill"
         if path.endswith("queryTrans.do"):
             key = (fields["orderId"], fields["txnTime"])
             return "query_refund" if key in self.refunds else "query"
@@ -240,6 +253,7 @@ class UnionPayStub:
             "query": self._query,
             "refund": self._refund,
             "query_refund": self._query,
+            "bill": self._bill,
         }
         try:
             self._let_in(fields)
@@ -252,7 +266,8 @@ class UnionPayStub:
     def _let_in(self, fields: Form) -> None:
         if any(fields.get(name) != value for name, value in FIXED.items()):
             raise Refused("10")
-        if not fields["orderId"].isalnum() or not 8 <= len(fields["orderId"]) <= 40:
+        number = fields.get("orderId", "")
+        if fields["txnType"] != "76" and not (number.isalnum() and 8 <= len(number) <= 40):
             raise Refused("10")
         serial = str(self.side.merchant.certificate.serial_number)
         if fields["certId"] != serial or not signed_by(self.side.merchant, fields):

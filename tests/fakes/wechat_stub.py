@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 
+from tests.fakes.wechat_bills import Bills
 from tests.fakes.wechat_crypto import (
     Json,
     Pen,
@@ -81,6 +82,7 @@ class WeChatStub:
         self.unsigned = False
         self.gate = asyncio.Event()  # answers wait for it
         self.gate.set()
+        self.bills = Bills()
         self.headers: dict[str, str] = {}  # of the last call, names in lower case
         self._arrival = asyncio.Event()
 
@@ -93,6 +95,8 @@ class WeChatStub:
         app.router.add_post(refunds, self._refund)
         app.router.add_get(refunds + "/{number}", self._query_refund)
         app.router.add_get("/v3/certificates", self._certificates)
+        app.router.add_get("/v3/bill/tradebill", self._bill)
+        app.router.add_get("/v3/billdownload/file", self._file)
         return app
 
     # What the buyer and WeChat Pay's own staff do.
@@ -304,6 +308,18 @@ class WeChatStub:
             }
 
         return await self._answer("certificates", request, b"", act)
+
+    async def _bill(self, request: web.Request) -> web.Response:
+        def act() -> Json:
+            if refusal := self.bills.refusal(request.query):
+                raise Refused(400, refusal)
+            return self.bills.announced()
+
+        return await self._answer("bill", request, b"", act)
+
+    async def _file(self, request: web.Request) -> web.Response:
+        self._admit(request, b"")  # and nothing signs the answer
+        return self.bills.file(request.query["token"])
 
     async def _answer(self, verb: str, request: web.Request, body: bytes, act: Act) -> web.Response:
         self.calls[verb] += 1
