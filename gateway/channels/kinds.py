@@ -12,6 +12,9 @@ from gateway.channels import (
     alipay_account,
     paypal,
     paypal_account,
+    stripe_account,
+    stripe_boleto,
+    stripe_card,
     unionpay,
     unionpay_account,
     wechat,
@@ -36,4 +39,5 @@ KINDS: Final[dict[str, Kind]] = {
     "alipay": Kind(alipay_account.SETTINGS, (alipay.TRAITS,)),
     "unionpay": Kind(unionpay_account.SETTINGS, (unionpay.TRAITS,)),
     "paypal": Kind(paypal_account.SETTINGS, (paypal.TRAITS,)),
+    "stripe": Kind(stripe_account.SETTINGS, (stripe_card.TRAITS, stripe_boleto.TRAITS)),
 }

@@ -17,6 +17,8 @@ from msgspec import Struct
 from gateway.channels.alipay import alipay
 from gateway.channels.base import Channel
 from gateway.channels.paypal import paypal
+from gateway.channels.stripe_boleto import stripe_boleto
+from gateway.channels.stripe_card import stripe_card
 from gateway.channels.unionpay import unionpay
 from gateway.channels.wechat import wechat_pay
 from gateway.db import accounts
@@ -37,6 +39,7 @@ MAKERS: Final[dict[str, tuple[Maker, ...]]] = {
     "alipay": (alipay,),
     "unionpay": (unionpay,),
     "paypal": (paypal,),
+    "stripe": (stripe_card, stripe_boleto),
 }
 
 

@@ -68,6 +68,9 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     `spoil_bill` is what is wrong with the file: a changed byte, its second half, its totals, or
     that its link is over.
 
+    `confirmation_takes_s` is how long after a slip (Boleto) was paid at a bank its channel hears of
+    it: a business day, in truth.
+
     Alipay refunds at once, so there `abnormal` accepts a refund without moving money and `closed`
     refuses it for want of funds.
     """
@@ -86,6 +89,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     clock_shift_s: float = 0.0
     pace: float = 1.0
     refund_takes_s: float = 1.0
+    confirmation_takes_s: float = 0.0
     refund_end: RefundEnd = "done"
     callback_signer: CallbackSigner = "public_key"
     rotate_certificate: bool = False
@@ -115,6 +119,7 @@ class FaultsChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     clock_shift_s: Annotated[float, Meta(ge=-1e8, le=1e8)] | UnsetType = UNSET
     pace: Annotated[float, Meta(ge=0, le=1000)] | UnsetType = UNSET
     refund_takes_s: Wait | UnsetType = UNSET
+    confirmation_takes_s: Annotated[float, Meta(ge=0, le=1e6)] | UnsetType = UNSET
     refund_end: RefundEnd | UnsetType = UNSET
     callback_signer: CallbackSigner | UnsetType = UNSET
     rotate_certificate: bool | UnsetType = UNSET

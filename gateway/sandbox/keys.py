@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 from gateway.sandbox.alipay_keys import AlipayKeys, new_alipay_keys
 from gateway.sandbox.paypal_keys import PayPalKeys, new_paypal_keys
 from gateway.sandbox.pem import new_rsa_key, private_pem, public_pem
+from gateway.sandbox.stripe_keys import StripeKeys, new_stripe_keys
 from gateway.sandbox.unionpay_keys import UnionPayKeys, new_unionpay_keys
 
 FILE_NAME = "sandbox-keys.json"
@@ -53,6 +54,7 @@ class SandboxKeys(msgspec.Struct, frozen=True, kw_only=True):
     alipay: AlipayKeys = msgspec.field(default_factory=new_alipay_keys)
     unionpay: UnionPayKeys = msgspec.field(default_factory=new_unionpay_keys)
     paypal: PayPalKeys = msgspec.field(default_factory=new_paypal_keys)
+    stripe: StripeKeys = msgspec.field(default_factory=new_stripe_keys)
 
 
 def sandbox_keys(folder: Path | None) -> SandboxKeys:
@@ -151,6 +153,19 @@ def paypal_account(keys: SandboxKeys, base_url: str) -> dict[str, str]:
         "merchant_id": keys.paypal.merchant_id,
         "webhook_cert_hosts": urlsplit(base_url).netloc,
         "webhook_root_certs": keys.paypal.root_certificate,
+        "base_url": base_url,
+    }
+
+
+def stripe_account(keys: SandboxKeys, base_url: str) -> dict[str, str]:
+    """The settings that Stripe's merchant would type in, for cards and Boleto.
+
+    `base_url` is where the sandbox serves Stripe: its own URL followed by `/stripe`. Where the
+    merchant hears news is told the sandbox apart, as it is told Stripe on its site.
+    """
+    return {
+        "secret_key": keys.stripe.secret_key,
+        "webhook_secret": keys.stripe.webhook_secret,
         "base_url": base_url,
     }
 

@@ -17,6 +17,7 @@ from gateway.sandbox.journal import Journal
 from gateway.sandbox.keys import SandboxKeys
 from gateway.sandbox.ledger import Ledger, Payment
 from gateway.sandbox.paypal import PayPal
+from gateway.sandbox.stripe import Boleto, Card, Stripe
 from gateway.sandbox.unionpay import UnionPay
 from gateway.sandbox.wallet import add_wallet
 from gateway.sandbox.wechat import Wechat
@@ -47,11 +48,14 @@ def sandbox_app(
         public_url.rstrip("/"),
         dict(webhooks or {}),
     )
+    stripe = Stripe(keys, shared)
     channels: dict[str, SandboxChannel] = {
         "wechat": Wechat(keys, shared),
         "alipay": Alipay(keys, shared),
         "unionpay": UnionPay(keys, shared),
         "paypal": PayPal(keys, shared),
+        "card": Card(stripe),
+        "boleto": Boleto(stripe),
     }
 
     app = web.Application()

@@ -29,14 +29,19 @@ CHANNEL_NAMES = {
     "alipay": ("支付宝", "Alipay"),
     "unionpay": ("银联云闪付", "UnionPay"),
     "paypal": ("PayPal", "PayPal"),
+    "card": ("银行卡", "Bank card"),
+    "boleto": ("Boleto", "Boleto"),
 }
 BALANCES = {
     "wechat": ("零钱", "Balance"),
     "alipay": ("账户余额", "Account balance"),
     "unionpay": ("储蓄卡", "Debit card"),
+    "boleto": ("银行账户", "Bank account"),
 }
-PAGES = {"paypal": "/paypal/checkoutnow?token="}
+PAGES = {"paypal": "/paypal/checkoutnow?token=", "card": "/stripe/c/pay/"}
 """Where a channel has a page of its own, on which the buyer does more than to confirm."""
+KINDS = {"card": "stripe", "boleto": "stripe"}
+"""Channels that are served by an account of another name."""
 CODES = ("https://qr.alipay.com/", "https://qr.95516.com/")
 """What payment codes that look like web addresses begin with."""
 WALLETS = re.compile(r"MicroMessenger|AlipayClient|UnionPay/")
@@ -113,6 +118,7 @@ async def show_index(request: web.Request) -> web.Response:
         "more": max(0, len(latest) - SHOWN),
         "public_url": shared.public_url,
         "channels": [*request.app[CHANNELS]],
+        "kinds": dict.fromkeys(KINDS.get(kind, kind) for kind in request.app[CHANNELS]),
     }
     return show_page(request, "wallet_index.html", context)
 
@@ -208,7 +214,7 @@ def _confirm(
         channel=payment.channel,
         subject=payment.subject,
         number=payment.number,
-        price=_price(payment.amount, payment.currency),
+        price=price_of(payment.amount, payment.currency),
         paid_at=_clock(payment.captures[0].paid_at) if payment.captures else "",
         redirect_url=_web_address(channel.way_back(payment, redirect_url)),
         just_paid=paid and state == "paid",
@@ -233,13 +239,13 @@ def _row(payment: Payment, now: datetime) -> Row:
         product=payment.product,
         number=payment.number,
         subject=payment.subject,
-        price=_price(payment.amount, payment.currency),
-        refunded=_price(refunded, payment.currency) if refunded else "",
+        price=price_of(payment.amount, payment.currency),
+        refunded=price_of(refunded, payment.currency) if refunded else "",
         created_at=_clock(payment.created_at),
     )
 
 
-def _price(amount: int, currency: str) -> str:
+def price_of(amount: int, currency: str) -> str:
     """Minor units as people read them, e.g. ¥1,234.50; of our currencies only the yen has no places."""
     if currency == "JPY":
         return f"JPY {amount:,}"

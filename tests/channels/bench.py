@@ -3,12 +3,19 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 import pytest
 from msgspec import structs
 
-from gateway.channels.base import Callback, Channel, CreateRequest, RefundRequest
+from gateway.channels.base import (
+    BuyerDetails,
+    Callback,
+    Channel,
+    CreateRequest,
+    PostalAddress,
+    RefundRequest,
+)
 from gateway.errors import BadCallback
 from gateway.ids import time_ordered
 from gateway.model import Outcome, RefundReport
@@ -92,20 +99,32 @@ class Bench(Protocol):
         """A genuine callback of a payment of another app of this merchant."""
 
 
+BUYER: Final = BuyerDetails(
+    name="Ana Souza",
+    email="ana@example.com",
+    tax_id="000.000.000-00",
+    address=PostalAddress("Rua Augusta 1", "São Paulo", "SP", "01304-000", "BR"),
+)
+
+
 def request_of(bench: Bench, product: str | None = None) -> CreateRequest:
     """A request that the channel takes, under a new number."""
     traits = bench.channel.traits
+    now, voucher = datetime.now(UTC), traits.voucher
+    window = max(timedelta(minutes=30), traits.shortest_window)
     return CreateRequest(
         number=time_ordered(),
         product=product or next(iter(traits.products.values())),
         money=Money(1234, min(traits.currencies)),
         subject="两杯 tea & a “cake”",
-        pay_by=datetime.now(UTC) + timedelta(minutes=30),
+        pay_by=voucher.ends(now) if voucher else now + window,
         notify_url=bench.notify_url,
         return_url="https://pay.example/checkout/tok/return/att?from=channel",
         payer="oUpF8uMuAJO_M2pxb1Q9zNjWeS6o",
         client_ip="203.0.113.7",
         user_agent="Mozilla/5.0 (iPhone)",
+        buyer=BUYER if traits.needs_buyer else None,
+        voucher_days=voucher.days if voucher else 0,
     )
 
 

@@ -33,7 +33,7 @@ async def calls(merchant: Merchant) -> dict[object, object]:
         ("pay", {"channel": "wechat", "number": NUMBER, "at": "yesterday"}, "at"),
         ("pay", {"channel": "wechat", "number": NUMBER, "at": "2026-01-01T00:00:00"}, "at"),
         ("pay", {"channel": "wechat", "number": NUMBER, "ammount": 5}, "ammount"),
-        ("pay", {"channel": "boleto", "number": NUMBER}, "channel"),
+        ("pay", {"channel": "cash", "number": NUMBER}, "channel"),
         ("scan", {"channel": "wechat"}, "number"),
         ("decline", {"number": NUMBER}, "channel"),
         ("faults", {}, "channel"),
