@@ -54,9 +54,8 @@ TRAITS: Final = Traits(
     repeat_window=KEY_LIFE,
     needs_buyer=frozenset({PRODUCT}),
     voucher=Voucher(days=3, time_zone="America/Sao_Paulo"),
-    # For as long as a slip lives: that nobody paid it yet is nothing to be looked into.
-    ask_ladder_s=(60, _HOUR_S, *(6 * _HOUR_S,) * 28),
-    slow_ask_s=24 * _HOUR_S,
+    ask_ladder_s=(60, _HOUR_S, 6 * _HOUR_S),
+    slow_ask_s=12 * _HOUR_S,
 )
 
 

@@ -162,8 +162,7 @@ def _payer(form: Form, metadata: dict[str, str]) -> State:
             param="payment_method_data[billing_details][address][country]",
         )
     tax_id = need(form, "payment_method_data", BOLETO, "tax_id")
-    digits = "".join(character for character in tax_id if character.isdigit())
-    if len(digits) not in (11, 14):
+    if len([character for character in tax_id if character.isalnum()]) not in (11, 14):
         raise StripeRefusal(
             f"The tax ID {tax_id} is neither a CPF nor a CNPJ.",
             code="tax_id_invalid",
