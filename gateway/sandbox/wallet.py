@@ -246,7 +246,7 @@ def _row(payment: Payment, now: datetime) -> Row:
 
 
 def price_of(amount: int, currency: str) -> str:
-    """Minor units as people read them, e.g. ¥1,234.50; of our currencies only the yen has no places."""
+    """Minor units as people read them, like ¥1,234.50; of our currencies the yen has no places."""
     if currency == "JPY":
         return f"JPY {amount:,}"
     return f"{SIGNS.get(currency, currency + ' ')}{amount // 100:,}.{amount % 100:02}"
