@@ -99,6 +99,7 @@ WRONG: Final = (
         ("not UnionPay's", "root_cert"),
     ),
     Wrong("paypal", "client_id", lambda o: o.paypal.client_id, ("check client_id",)),
+    Wrong("paypal", "webhook_id", lambda o: o.paypal.webhook_id, ("webhook_id: the app has no",)),
     Wrong("paypal", "client_secret", lambda o: o.paypal.client_secret, ("client_secret",)),
 )
 

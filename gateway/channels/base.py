@@ -294,10 +294,10 @@ class Recognising(Channel, Protocol):
 
 @runtime_checkable
 class Proving(Channel, Protocol):
-    """A channel that does not sign its "not found"."""
+    """A channel at which a payment that is not found does not prove every setting."""
 
     async def prove(self) -> None:
-        """Ask for a signed answer that is about no payment: its key, and ours, are right.
+        """Ask what proves the others, and is about no payment.
 
         Raises ChannelUnavailable with what to do.
         """

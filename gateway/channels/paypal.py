@@ -233,6 +233,10 @@ class PayPal:
         """Learn what the last webhooks lacked; how often is limited."""
         await self._webhooks.learn()
 
+    async def prove(self) -> None:
+        """Ask whether the webhook that callbacks are for is the app's."""
+        await self._webhooks.prove()
+
     def acknowledgement(self) -> tuple[int, bytes]:
         return 200, b"ok"
 

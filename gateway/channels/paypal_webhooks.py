@@ -20,10 +20,12 @@ from gateway.channels import signing
 from gateway.channels.base import Callback
 from gateway.channels.paypal_account import Credentials, Verify
 from gateway.channels.paypal_certificates import Certificates
+from gateway.channels.paypal_codes import sentence_of
 from gateway.channels.paypal_connection import DEADLINE_S, Connection
 from gateway.channels.paypal_wire import read_body
 from gateway.errors import BadCallback, ChannelUnavailable, UnknownKey
 
+WEBHOOKS: Final = "/v1/notifications/webhooks"
 VERIFY: Final = "/v1/notifications/verify-webhook-signature"
 ALGORITHM: Final = "SHA256withRSA"
 ASKED_AT_ONCE: Final = 16
@@ -99,6 +101,17 @@ class Webhooks:
                 self._answers[name] = await self._ask(question)
             while len(self._answers) > KEPT:
                 del self._answers[next(iter(self._answers))]
+
+    async def prove(self) -> None:
+        """Ask whether the app has the webhook. Raises ChannelUnavailable."""
+        answer = await self._connection.call("GET", f"{WEBHOOKS}/{self._webhook_id}")
+        if answer.status == 404:
+            raise ChannelUnavailable(
+                "webhook_id: the app has no webhook with that id, so that every callback would be "
+                "refused; copy the id from the app's webhooks at PayPal"
+            )
+        if answer.status != 200:
+            raise ChannelUnavailable(sentence_of(answer))
 
     def _transmission(self, headers: Mapping[str, str]) -> Transmission:
         """Read the headers. Raises BadCallback unless they are whole, and PayPal's."""

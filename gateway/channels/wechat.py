@@ -241,7 +241,7 @@ class WeChatPay:
         await self._connection.keys.refresh()
 
     async def prove(self) -> None:
-        """Ask for a signed answer that is about no payment."""
+        """Ask for an answer that is signed, as a refusal is not."""
         await self._connection.prove()
 
     def acknowledgement(self) -> tuple[int, bytes]:

@@ -33,6 +33,7 @@ class PayPal:
 
     def __init__(self, keys: SandboxKeys, shared: Shared) -> None:
         self._shared = shared
+        self._webhook_id = keys.paypal.webhook_id
         self._gate = PayPalGate(keys, shared.faults)
         self._bodies = Bodies(shared.public_url + PREFIX, keys.paypal.merchant_id)
         self._news = PayPalNews(keys, shared, self._bodies)
@@ -52,6 +53,7 @@ class PayPal:
         notifications = PREFIX + "/v1/notifications"
         yield web.get(notifications + "/certs/{id}", self._news.show_certificate)
         yield web.post(notifications + "/verify-webhook-signature", self._verify)
+        yield web.get(notifications + "/webhooks/{id}", self._show_webhook)
         yield web.get(PREFIX + "/checkoutnow", self._page.show)
         yield web.post(PREFIX + "/checkoutnow", self._page.decide)
 
@@ -154,6 +156,17 @@ class PayPal:
         except msgspec.DecodeError as error:
             return self._gate.refuse(PayPalRefusal(400, "VALIDATION_ERROR", str(error)))
         return self._gate.answer(200, {"verification_status": status})
+
+    async def _show_webhook(self, request: web.Request) -> web.Response:
+        """GET /v1/notifications/webhooks/{id} -> where it calls, which is where all news goes"""
+        kept_out = self._gate.keep_out(request)
+        if kept_out is not None:
+            return kept_out
+        named = request.match_info["id"]
+        if named != self._webhook_id:
+            return self._gate.refuse(PayPalRefusal(404, "INVALID_RESOURCE_ID"))
+        told = {"id": named, "url": self._shared.webhooks.get(KIND, "")}
+        return self._gate.answer(200, {**told, "event_types": [{"name": "*"}]})
 
     async def _serve(self, request: web.Request, verb: Verb, number: str, act: Act) -> web.Response:
         kept_out = self._gate.keep_out(request)
