@@ -34,9 +34,11 @@ class Conditions(Struct, frozen=True):
     unclosable: bool = False
     lost: Lost = Lost.NONE
     redis: bool = True
+    hollow: bool = False
 
     def __str__(self) -> str:
-        said = ["unclosable"] * self.unclosable + ["no_redis"] * (not self.redis)
+        said = ["unclosable"] * self.unclosable + ["hollow"] * self.hollow
+        said += ["no_redis"] * (not self.redis)
         if self.lost is not Lost.NONE:
             said.append(self.lost)
         return "-".join(said) or "plain"
@@ -45,6 +47,7 @@ class Conditions(Struct, frozen=True):
 PLAIN: Final = Conditions()
 AWAY: Final = Conditions(redis=False)
 STUCK: Final = Conditions(unclosable=True)
+HOLLOW_AWAY: Final = Conditions(hollow=True, redis=False)
 STUCK_AWAY: Final = Conditions(unclosable=True, redis=False)
 UNHEARD: Final = Conditions(lost=Lost.BEFORE)
 UNHEARD_AWAY: Final = Conditions(lost=Lost.BEFORE, redis=False)
@@ -127,7 +130,9 @@ async def _run(stage: Stage, scene: Scene, path: Path) -> Scheduler:
     stage.ledger.reset()
     await stage.new_order()
     flows = await scene.flows(stage)
-    stage.ledger.misbehave(conditions.lost, unclosable=conditions.unclosable)
+    stage.ledger.misbehave(
+        conditions.lost, unclosable=conditions.unclosable, hollow=conditions.hollow
+    )
     scheduler = Scheduler(path)
     for name, flow in flows.items():
         scheduler.start(name, flow)

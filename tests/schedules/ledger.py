@@ -1,7 +1,8 @@
 """What the channels keep, and the judge of every run: what they took is what must be recorded.
 
 The adapters in `tills.py` write here; buyers pay and approve here. The channels are as bad as
-channels are: codes that stay payable though they were closed (`unclosable`), answers to `create`,
+channels are: codes that stay payable though they were closed (`unclosable`), closes that say so and
+end nothing, since nothing is debited without us anyhow (`hollow`, as PayPal), answers to `create`,
 `capture` and `refund` that get lost before or after they were carried out, a close that is answered
 while the buyer's password is on its way (`pay(begun=True)`), captures that are refused at first or
 take their time (`first_capture`), and refunds that are slow or fail at first (`first_refund`).
@@ -101,10 +102,13 @@ class Ledger:
         self._lost_already: set[str] = set()
         self.misbehave()
 
-    def misbehave(self, lost: Lost = Lost.NONE, *, unclosable: bool = False) -> None:
+    def misbehave(
+        self, lost: Lost = Lost.NONE, *, unclosable: bool = False, hollow: bool = False
+    ) -> None:
         """Be as bad from here on."""
         self.lost = lost
         self.unclosable = unclosable
+        self.hollow = hollow
 
     @property
     def payable(self) -> list[str]:
@@ -115,7 +119,11 @@ class Ledger:
         """Name what closing would have ended."""
         if self.unclosable:
             return []
-        return [entry.number for entry in self.entries.values() if entry.ended_by_close]
+        return [
+            entry.number
+            for entry in self.entries.values()
+            if entry.ended_by_close and not (self.hollow and entry.traits.captures)
+        ]
 
     def pay(self, number: str, *, begun: bool = False) -> bool:
         """The buyer pays, if the code still works; `begun`: the password was on its way before."""

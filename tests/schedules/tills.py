@@ -123,6 +123,8 @@ class Till:
             return CloseResult.PAID
         if self.ledger.unclosable or not self._traits.closes:
             return CloseResult.STILL_LIVE
+        if self.ledger.hollow and self._traits.captures:
+            return CloseResult.UNKNOWN if entry.pending else CloseResult.CLOSED
         entry.closed = True
         return CloseResult.CLOSED
 
