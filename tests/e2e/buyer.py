@@ -75,8 +75,8 @@ class Buyer:
     async def show_code(self, page: Page, channel: str = "wechat") -> str:
         """Press a channel's button on the checkout page, and scan what it shows."""
         await page.locator(f"[data-apply] button[value={channel}]").first.click()
-        code = page.locator(".code svg")
-        await expect(code).to_be_visible()
+        await turns(page, "scan", within_s=15)
+        await expect(page.locator(".code svg")).to_be_visible()
         await self.picture(page, "code")
         return read_code(await picture_of_code(page))
 
