@@ -274,7 +274,11 @@ async def test_a_claim_of_what_has_ended_is_history(state: AttemptState) -> None
     assert await go_on(NOBODY, settled, said(attempt, Outcome.UNPAID)) == settled
 
 
-async def test_a_claim_that_is_another_one_by_now_is_left_alone(stage: Stage) -> None:
+async def test_a_claim_that_is_another_one_by_now_is_left_alone(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, drop = moving(stage, capture_moves.drop, 0)
+    monkeypatch.setattr(capture_moves, "drop", drop)
     await claim_before(stage, FORGOTTEN_S + 60)
     stale = Settled(await stage.read(), await only(stage), moved=False)
     claimed_at = await claim_before(stage, FORGOTTEN_S)
@@ -285,6 +289,7 @@ async def test_a_claim_that_is_another_one_by_now_is_left_alone(stage: Stage) ->
     before = await stage.read()
     assert await go_on(stage.raw, stale, report) == stale
     assert await stage.read() == before
+    assert not told  # not even the database is asked to
 
 
 @pytest.mark.parametrize(("rivals", "claims"), [(3, True), (4, False)])
