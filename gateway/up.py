@@ -32,6 +32,7 @@ from gateway.sandbox.keys import (
     SandboxKeys,
     alipay_account,
     sandbox_keys,
+    stripe_account,
     unionpay_account,
     wechat_account,
 )
@@ -43,6 +44,8 @@ from gateway.settings import AMQP, Settings
 MERCHANT: Final = "demo"
 _HOST: Final = "127.0.0.1"
 _SECRETS: Final = "secrets.json"
+# Kinds of account whose channel is told once, on its site, where the merchant hears news.
+_TOLD_ONCE: Final = ("paypal", "stripe")
 
 
 class Secrets(Struct, frozen=True):
@@ -109,10 +112,15 @@ async def everything(
             events_url=_stream_url(settings.events_url or redis_url),
             merchant=MERCHANT,
         )
-        ledger = data / "sandbox" / "ledger.jsonl"
+        sandbox = sandbox_app(
+            keys,
+            public_url=sandbox_url,
+            state_file=data / "sandbox" / "ledger.jsonl",
+            webhooks={each: f"{gateway_url}/callbacks/{each}_demo" for each in _TOLD_ONCE},
+        )
         sites = (
             (make_app(settings, worker=True), ports.gateway),
-            (sandbox_app(keys, public_url=sandbox_url, state_file=ledger), ports.sandbox),
+            (sandbox, ports.sandbox),
             (shop_app(shop_settings), ports.shop),
         )
         for app, port in sites:
@@ -238,6 +246,7 @@ async def _set_up_merchant(
             (10, "wechat", wechat_account(keys, f"{sandbox_url}/wechat")),
             (20, "alipay", alipay_account(keys, f"{sandbox_url}/alipay")),
             (30, "unionpay", unionpay_account(keys, f"{sandbox_url}/unionpay")),
+            (50, "stripe", stripe_account(keys, f"{sandbox_url}/stripe")),
         ):
             name = f"{kind}_demo"
             await add_channel(conn, cipher, MERCHANT, name, kind, account, priority=priority)
