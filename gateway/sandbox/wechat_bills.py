@@ -33,6 +33,7 @@ from gateway.sandbox.wechat_gate import KIND, PREFIX
 FILE = PREFIX + "/v3/billdownload/file"
 LINK_LIVES = timedelta(minutes=5)
 KEPT_FOR = timedelta(days=92)
+BOM = "\ufeff"
 REFUND_STATES = {
     RefundState.PROCESSING: "PROCESSING",
     RefundState.DONE: "SUCCESS",
@@ -92,7 +93,7 @@ class WechatBills:
             raise WechatRefusal(400, "NO_STATEMENT_EXIST", "请求的账单文件不存在")
         rows = [self._row(one) for one in sorted(moved, key=lambda one: one.at)]
         lines = (_values(row.values()) for row in rows)
-        return "\r\n".join((",".join(rows[0]), *lines, *self._totals(moved), ""))
+        return BOM + "\r\n".join((",".join(rows[0]), *lines, *self._totals(moved), ""))
 
     def _row(self, moved: Moved) -> dict[str, str]:
         payment, refund = moved.payment, moved.refund

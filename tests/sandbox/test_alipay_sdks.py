@@ -61,6 +61,8 @@ class Seen(msgspec.Struct, frozen=True):
     query_closed: Json
     pages: tuple[Page, ...]
     rest: SeenByRest | None = None
+    bill: tuple[str, ...] = ()  # its files
+    bill_archive: str = ""  # how it begins
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +112,13 @@ async def test_python_alipay_sdk_runs_unchanged(
 ) -> None:
     account = account_of(keys, sandbox_url + "/alipay")
     given: Json = {"account": account, "sandbox_url": sandbox_url}
-    check(await run_script(given, str(python_sdk), str(SCRIPTS / "alipay_python_run.py")))
+    seen = check(await run_script(given, str(python_sdk), str(SCRIPTS / "alipay_python_run.py")))
+    details, sums = seen.bill
+    number = seen.create["out_trade_no"]
+    assert f"\t,{number}\t,交易\t," in details
+    assert f"\t,{number}\t,退款\t," in details
+    assert "#退款合计：1笔，商家实收退款共-10.00元" in details
+    assert "\r\n合计\t,\t,1,1,2.34,2.34," in sums
 
 
 @pytest.mark.timeout(300)  # the first run installs the SDK
@@ -121,4 +129,6 @@ async def test_alipay_sdk_runs_unchanged(
     account = account_of(keys, sandbox_url + "/alipay")
     given: Json = {"account": account, "sandbox_url": sandbox_url}
     script = str(SCRIPTS / "alipay_sdk_run.mjs")
-    check_rest(check(await run_script(given, "node", script, str(node_sdk))).rest)
+    seen = check(await run_script(given, "node", script, str(node_sdk)))
+    check_rest(seen.rest)
+    assert seen.bill_archive == "PK"

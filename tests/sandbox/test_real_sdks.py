@@ -53,6 +53,13 @@ class RefundCallback(msgspec.Struct, frozen=True):
     verified: bool = True
 
 
+class SeenBill(msgspec.Struct, frozen=True):
+    """The file as it came: its digest, and of each line number, state, paid and given back."""
+
+    sha1: str
+    rows: tuple[tuple[str, str, str, str], ...]
+
+
 class Seen(msgspec.Struct, frozen=True):
     """All that a script prints."""
 
@@ -67,6 +74,8 @@ class Seen(msgspec.Struct, frozen=True):
     create_other: Step
     close: Step
     query_closed: Step
+    bill_link: Step
+    bill: SeenBill
 
 
 @pytest.fixture(scope="session")
@@ -106,6 +115,12 @@ def check(seen: Seen) -> None:
     assert field(seen.query_refund, "status") == "SUCCESS"
     assert (seen.close.status, seen.close.body) == (204, None)
     assert field(seen.query_closed, "trade_state") == "CLOSED"
+    assert field(seen.bill_link, "hash_value") == seen.bill.sha1
+    number = seen.paid_callback.resource.out_trade_no
+    assert set(seen.bill.rows) == {
+        (number, "SUCCESS", "12.34", "0.00"),
+        (number, "REFUND", "0.00", "10.00"),
+    }
 
 
 @pytest.mark.timeout(300)  # the first run installs the SDK

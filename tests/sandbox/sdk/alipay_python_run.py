@@ -7,13 +7,16 @@ input: `{account, sandbox_url}`, the account in public-key mode or in certificat
 import json
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import BytesIO
 from queue import Queue
 from threading import Thread
 from typing import ClassVar
 from urllib.parse import parse_qsl, urlsplit
 from urllib.request import urlopen
+from zipfile import ZipFile
 
 from alipay import AliPay, DCAliPay  # type: ignore[import-not-found]
 
@@ -60,9 +63,10 @@ class Run:
         self.sdk = made
         self.sdk._gateway = account["base_url"] + "/gateway.do"
 
-    def control(self, path: str, number: str) -> None:
+    def control(self, path: str, number: str = "", **more: str) -> None:
         connection = HTTPConnection(self.sandbox)
-        body = json.dumps({"channel": "alipay", "number": number})
+        about = {"number": number} if number else {}
+        body = json.dumps({"channel": "alipay", **about, **more})
         connection.request("POST", f"/_control/{path}", body)
         answer = connection.getresponse()
         if answer.status != 200:
@@ -85,6 +89,7 @@ class Run:
         self.seen["query_refund"] = sdk.api_alipay_trade_fastpay_refund_query("R1", **mine)
         self.close_another()
         self.open_pages()
+        self.fetch_bill()
 
     def close_another(self) -> None:
         other = {"out_trade_no": NUMBER + "C"}
@@ -92,6 +97,16 @@ class Run:
         self.control("scan", NUMBER + "C")
         self.seen["close"] = self.sdk.api_alipay_trade_close(**other)
         self.seen["query_closed"] = self.sdk.api_alipay_trade_query(**other)
+
+    def fetch_bill(self) -> None:
+        self.control("faults", bills="at_once")
+        today = (datetime.now(UTC) + timedelta(hours=8)).date()
+        wanted = {"bill_type": "trade", "bill_date": today.isoformat()}
+        method = "alipay.data.dataservice.bill.downloadurl.query"
+        link = self.sdk.server_api(method, wanted)["bill_download_url"]
+        with urlopen(link) as file, ZipFile(BytesIO(file.read())) as archive:  # noqa: S310
+            files = [archive.read(name).decode("gbk") for name in archive.namelist()]
+        self.seen["bill"] = files
 
     def open_pages(self) -> None:
         makers = {

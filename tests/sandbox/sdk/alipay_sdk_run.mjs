@@ -52,6 +52,10 @@ function sdkFor(account) {
   });
 }
 
+function today() {
+  return new Date(Date.now() + 8 * 3600 * 1000).toISOString().slice(0, 10);
+}
+
 // What a browser does with a form that the SDK made for it.
 async function submit(form) {
   const action = form.match(/action="([^"]*)"/)[1];
@@ -130,6 +134,14 @@ async function drive({ account, sandbox_url: url }, server) {
     await open(`${account.base_url}/gateway.do?${sdk.sdkExecute('alipay.trade.app.pay', app)}`),
   ];
   seen.rest = await driveRest(sdk, url, notifyUrl);
+  await control(url, 'faults', { bills: 'at_once' });
+  const { bill_download_url: link } = await sdk.exec(
+    'alipay.data.dataservice.bill.downloadurl.query',
+    { bizContent: { bill_type: 'trade', bill_date: today() } },
+    { validateSign: true },
+  );
+  const archive = Buffer.from(await (await fetch(link)).arrayBuffer());
+  seen.bill_archive = archive.subarray(0, 2).toString();
   return seen;
 }
 

@@ -6,6 +6,7 @@
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import { once } from 'node:events';
+import { createHash } from 'node:crypto';
 
 const require = createRequire(`${process.argv[2]}/`);
 const { Wechatpay, Aes, Formatter, Rsa } = require('wechatpay-axios-plugin');
@@ -117,6 +118,20 @@ async function drive({ account, platform, sandbox_url: url, mode }, server) {
   await note('create_other', sdk.v3.pay.transactions.native.post({ ...order, out_trade_no: `${NUMBER}C` }));
   await note('close', close(`${NUMBER}C`));
   await note('query_closed', query(`${NUMBER}C`));
+
+  await control(url, 'faults', { bills: 'at_once' });
+  const today = new Date(Date.now() + 8 * 3600 * 1000).toISOString().slice(0, 10);
+  await note('bill_link', sdk.v3.bill.tradebill.get({ params: { bill_date: today, bill_type: 'ALL' } }));
+  const { data } = await sdk.v3.billdownload.file.get({
+    params: new URL(seen.bill_link.body.download_url).searchParams,
+    responseType: 'arraybuffer',
+    transformResponse: [(file) => file],
+  });
+  const { rows } = Formatter.castCsvBill(data);
+  seen.bill = {
+    sha1: createHash('sha1').update(Buffer.from(data)).digest('hex'),
+    rows: rows.map((row) => [row.商户订单号, row.交易状态, row.订单金额, row.申请退款金额]),
+  };
   return seen;
 }
 

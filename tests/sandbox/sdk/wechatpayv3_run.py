@@ -5,9 +5,12 @@ input: `{account, sandbox_url, mode}` where mode is `public_key` or `certificate
 """
 
 import asyncio
+import gzip
+import hashlib
 import json
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from queue import Queue
@@ -79,6 +82,7 @@ class Run:
         async with self.sdk:
             await self.pay_and_refund()
             await self.close_another()
+            await self.fetch_bill()
 
     async def pay_and_refund(self) -> None:
         order = {"description": "一杯咖啡", "out_trade_no": NUMBER, "amount": {"total": 1234}}
@@ -97,6 +101,19 @@ class Run:
         self.note("refund", refund)
         self.note_callback("refund_callback")
         self.note("query_refund", await self.sdk.query_refund(out_refund_no=NUMBER + "R"))
+
+    async def fetch_bill(self) -> None:
+        self.control("faults", bills="at_once")
+        today = (datetime.now(UTC) + timedelta(hours=8)).date()
+        status, link = await self.sdk.trade_bill(today.isoformat())
+        self.note("bill_link", (status, link))
+        _, packed = await self.sdk.download_bill(json.loads(link)["download_url"])
+        text = gzip.decompress(packed)
+        rows = [line.split(",`") for line in text.decode().split("\r\n")[1:-3]]
+        self.seen["bill"] = {
+            "sha1": hashlib.sha1(text, usedforsecurity=False).hexdigest(),
+            "rows": [[row[6], row[9], row[24], row[25]] for row in rows],
+        }
 
     async def close_another(self) -> None:
         number = NUMBER + "C"
