@@ -33,6 +33,7 @@ from gateway.sandbox.keys import (
     alipay_certificate_account,
     paypal_account,
     sandbox_keys,
+    stripe_account,
     unionpay_account,
     wechat_account,
 )
@@ -49,6 +50,7 @@ SANDBOX: Final[dict[str, Callable[[SandboxKeys, str], Settings]]] = {
     "alipay": alipay_account,
     "unionpay": unionpay_account,
     "paypal": paypal_account,
+    "stripe": stripe_account,
 }
 KINDS_HERE = pytest.mark.parametrize("kind", list(SANDBOX))
 
@@ -101,6 +103,7 @@ WRONG: Final = (
     Wrong("paypal", "client_id", lambda o: o.paypal.client_id, ("check client_id",)),
     Wrong("paypal", "webhook_id", lambda o: o.paypal.webhook_id, ("webhook_id: the app has no",)),
     Wrong("paypal", "client_secret", lambda o: o.paypal.client_secret, ("client_secret",)),
+    Wrong("stripe", "secret_key", lambda o: o.stripe.secret_key, ("secret_key",)),
 )
 
 
@@ -122,12 +125,13 @@ class Sandbox(Struct, frozen=True):
     def account(self, kind: str, **changes: str) -> Settings:
         return {**SANDBOX[kind](self.keys, f"{self.url}/{kind}"), **changes}
 
-    async def faults(self, channel: str, **said: object) -> None:
-        async with (
-            aiohttp.ClientSession() as http,
-            http.post(f"{self.url}/_control/faults", json={"channel": channel, **said}) as answer,
-        ):
-            assert answer.status == 200, await answer.text()
+    async def faults(self, kind: str, **said: object) -> None:
+        """Let every channel of a kind misbehave."""
+        async with aiohttp.ClientSession() as http:
+            for traits in KINDS[kind].channels:
+                fault = {"channel": traits.channel, **said}
+                async with http.post(f"{self.url}/_control/faults", json=fault) as answer:
+                    assert answer.status == 200, await answer.text()
 
     async def ledger(self) -> list[object]:
         async with (
