@@ -43,14 +43,15 @@ def shop_app(settings: ShopSettings) -> web.Application:
     )
     app.on_response_prepare.append(shop_pages.guard_answer)
     app[shop_control.CONTROL] = shop_control.Control()
-    aiohttp_jinja2.setup(
+    pages = aiohttp_jinja2.setup(
         app,
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        filters={"price": shop_pages.format_price, "time": shop_pages.format_time},
     )
+    pages.filters["price"] = shop_pages.format_price
+    pages.filters["time"] = shop_pages.format_time
     app.add_routes(
         [
             web.get("/", shop_pages.show_shelf),

@@ -6,6 +6,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.sandbox.shop_orders import (
+    Currency,
     Draft,
     Order,
     OrderConflictError,
@@ -38,6 +39,7 @@ class NewOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     buyer_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
     no: Number | None = None
     allow_duplicate: bool = False
+    currency: Currency = "CNY"
 
 
 def answer_json(value: object, status: int = 200) -> web.Response:
@@ -79,7 +81,13 @@ async def create_order(request: web.Request) -> web.Response:
             raise msgspec.ValidationError("a sku stands twice - at `$.items`")
     except msgspec.DecodeError as error:
         return answer_json({"error": str(error)}, 422)
-    draft = Draft(new.no or new_number(), wanted, new.buyer_id, new.allow_duplicate)
+    draft = Draft(
+        new.no or new_number(),
+        wanted,
+        new.buyer_id,
+        new.allow_duplicate,
+        currency=new.currency,
+    )
     try:
         return answer_json(summary(await place(shop, draft)), 201)
     except UnavailableError:

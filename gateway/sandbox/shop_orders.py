@@ -8,11 +8,14 @@ means something here only after `check` has held it against what the shop itself
 import enum
 import secrets
 import time
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
 
-CURRENCY = "CNY"
+Currency = Literal["CNY", "USD", "BRL"]
+# What goods cost in another currency, in hundredths of what they cost in yuan.
+PRICES: Mapping[Currency, int] = {"CNY": 100, "USD": 14, "BRL": 76}
 
 
 class OrderState(enum.StrEnum):
@@ -66,7 +69,7 @@ class Product(msgspec.Struct, frozen=True):
 
 
 class Item(msgspec.Struct, frozen=True):
-    """One line of an order; `price` in fen, for one piece."""
+    """One line of an order; `price` in minor units of the order's currency, for one piece."""
 
     sku: str
     name: str
@@ -82,10 +85,11 @@ class Draft(msgspec.Struct, frozen=True):
     buyer_id: str | None = None
     allow_duplicate: bool = False
     english: bool = False  # the names that the buyer reads at the checkout and in the wallet
+    currency: Currency = "CNY"
 
 
 class Order(msgspec.Struct, frozen=True):
-    """The shop's order. `amount` in fen; `version` is the newest of PayOnce's that we have seen.
+    """The shop's order. `amount` in minor units; `version` is PayOnce's newest that we have seen.
 
     `shop_url` is where the shop stood when the order was placed. It goes to PayOnce with the order,
     and a repetition must say the very same, also after the shop has moved.
@@ -123,6 +127,11 @@ class PayOnceOrder(msgspec.Struct, frozen=True):
 def new_number() -> str:
     """Give an order number that sorts by day and cannot be guessed."""
     return f"S{time.strftime('%Y%m%d')}{secrets.token_hex(6).upper()}"
+
+
+def price_in(currency: Currency, fen: int) -> int:
+    """Return what something costs there, in minor units: nothing is for nothing."""
+    return max(1, fen * PRICES[currency] // 100)
 
 
 def check(mine: Order, theirs: PayOnceOrder) -> None:

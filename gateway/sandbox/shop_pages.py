@@ -16,6 +16,7 @@ from aiohttp import web
 from yarl import URL
 
 from gateway.sandbox.shop_orders import (
+    Currency,
     Draft,
     Item,
     Order,
@@ -23,6 +24,7 @@ from gateway.sandbox.shop_orders import (
     Product,
     SoldOutError,
     new_number,
+    price_in,
 )
 from gateway.sandbox.shop_paying import SHOP, ShopSettings, place, submit, try_to_ask
 from gateway.sandbox.shop_payonce import Problem, RefusedError, UnavailableError
@@ -36,12 +38,13 @@ YEAR_S = 365 * 24 * 3600
 BUYER = re.compile(r"buyer_[0-9a-f]{24}")
 CART_LINE = re.compile(r"([a-z-]{1,40}):([1-9]\d?)(?!\d)")
 NUMBER = re.compile(r"S\d{8}[0-9A-F]{12}")
+SIGNS: Mapping[Currency, str] = {"CNY": "¥", "USD": "$", "BRL": "R$"}
 BEIJING = dt.timezone(dt.timedelta(hours=8))
 
 
-def format_price(fen: int) -> str:
-    """Write fen as yuan: 12800 is ¥128.00."""
-    return f"¥{fen // 100:,}.{fen % 100:02d}"
+def format_price(minor: int, currency: Currency) -> str:
+    """Write minor units with the currency's sign: 12800 is ¥128.00."""
+    return f"{SIGNS[currency]}{minor // 100:,}.{minor % 100:02d}"
 
 
 def format_time(at: float) -> str:
@@ -110,6 +113,7 @@ async def check_out(request: web.Request) -> web.Response:
         buyer_of(request),
         allow_duplicate=form.get("allow_duplicate") == "1",
         english=words_for(request).lang == "en",
+        currency=currency_of(request),
     )
     try:
         answer = go_to_pay(await place(shop, draft))
@@ -198,12 +202,16 @@ def render(
     """Draw a page in the buyer's language, and remember language and buyer."""
     words = words_for(request)
     path = request.path if request.method == "GET" else "/"
+    currency = currency_of(request)
     context = {**context, "words": words, "path": path, "cart": read_cart(request)}
+    context |= {"currency": currency, "signs": SIGNS, "price_in": price_in}
     answer = aiohttp_jinja2.render_template(template, request, context, status=status)
     answer.headers["Content-Language"] = words.lang
     answer.headers["Vary"] = "Accept-Language, Cookie"
     if "lang" in request.query:
         keep(answer, "lang", words.lang)
+    if "currency" in request.query:
+        keep(answer, "currency", currency)
     if "buyer" not in request.cookies:
         keep(answer, "buyer", f"buyer_{secrets.token_hex(12)}")
     return answer
@@ -213,6 +221,15 @@ def words_for(request: web.Request) -> Words:
     """The language of this request."""
     wanted = request.headers.get("Accept-Language", "")
     return choose(request.query.get("lang"), request.cookies.get("lang"), wanted)
+
+
+def currency_of(request: web.Request) -> Currency:
+    """The currency that this buyer pays in: as chosen, else as chosen before, else yuan."""
+    for said in (request.query.get("currency"), request.cookies.get("currency")):
+        for currency in SIGNS:
+            if said == currency:
+                return currency
+    return "CNY"
 
 
 def read_cart(request: web.Request) -> dict[str, int]:
@@ -229,9 +246,9 @@ def write_cart(answer: web.Response, cart: dict[str, int]) -> None:
 
 def cart_items(request: web.Request, shelf: list[Product]) -> list[Item]:
     """The cart's lines at today's prices, without what is no longer sold."""
-    cart = read_cart(request)
+    cart, currency = read_cart(request), currency_of(request)
     return [
-        Item(product.sku, product.name, cart[product.sku], product.price)
+        Item(product.sku, product.name, cart[product.sku], price_in(currency, product.price))
         for product in shelf
         if cart.get(product.sku, 0) > 0
     ]

@@ -17,7 +17,6 @@ from typing import Concatenate, ParamSpec, TypeVar
 import msgspec
 
 from gateway.sandbox.shop_orders import (
-    CURRENCY,
     Draft,
     Effect,
     Item,
@@ -31,6 +30,7 @@ from gateway.sandbox.shop_orders import (
     UnknownProductError,
     check,
     effect_of,
+    price_in,
 )
 
 P = ParamSpec("P")
@@ -166,7 +166,7 @@ def add(db: sqlite3.Connection, draft: Draft, shop_url: str, ask_after_s: float)
             draft.buyer_id,
             msgspec.json.encode(items).decode(),
             sum(item.price * item.quantity for item in items),
-            CURRENCY,
+            draft.currency,
             draft.allow_duplicate,
             shop_url,
             time.time() + ask_after_s,
@@ -187,7 +187,7 @@ def take_down(shelf: Iterable[Product], draft: Draft) -> list[Item]:
         name = product.name_en if draft.english else product.name
         if product.stock < quantity:
             raise SoldOutError(f"{name}: {max(product.stock, 0)} left")
-        items.append(Item(sku, name, quantity, product.price))
+        items.append(Item(sku, name, quantity, price_in(draft.currency, product.price)))
     return items
 
 

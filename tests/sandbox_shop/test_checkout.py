@@ -57,6 +57,17 @@ async def buyer(shop: OpenShop) -> AsyncIterator[Buyer]:
         yield Buyer(shop, session)
 
 
+async def test_who_chose_another_currency_is_asked_for_it(
+    payonce: FakePayOnce, buyer: Buyer
+) -> None:
+    assert "R$303.24" in await buyer.get("/?currency=BRL")
+    no = await buyer.fill_cart()
+    await buyer.post("/cart/checkout", no=no)
+    theirs = payonce.orders[no]
+    assert (theirs.amount, theirs.currency) == (303_24 + 3, "BRL")
+    assert "R$303.27" in await buyer.get(f"/orders/{no}?currency=CNY")
+
+
 async def test_a_checkout_ends_at_payonce(
     payonce: FakePayOnce, shop: OpenShop, buyer: Buyer
 ) -> None:
