@@ -84,3 +84,18 @@ async def test_somebody_elses_payment_is_not_taken_over_by_scanning(
         return offered is not None and offered.channel == "alipay"
 
     await until(taken_over)
+
+
+async def test_the_code_of_one_channel_takes_the_place_of_the_one_for_all(
+    browser: Browser, rig: Rig
+) -> None:
+    order = await rig.order()
+    async with await browser.new_context(
+        viewport={"width": 1280, "height": 800}, locale="en-US"
+    ) as context:
+        page = await context.new_page()
+        await page.goto(f"{rig.url}/checkout/{order.token}")
+        before = await page.locator(".code").bounding_box()
+        await page.get_by_role("button", name="Alipay").click()
+        await expect(page.locator("#checkout")).to_have_attribute("data-kind", "scan")
+        assert await page.locator(".code").bounding_box() == before
