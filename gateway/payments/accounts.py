@@ -77,6 +77,7 @@ class OfferedChannel(Struct, frozen=True):
     channel: str
     account: str
     product: str
+    names_buyer: bool = False  # it asks who pays
 
 
 class Accounts:
@@ -146,7 +147,9 @@ class Accounts:
         for account in await self.of_merchant(merchant):
             traits = account.adapter.traits
             if account.takes(traits.channel, terminal, money):
-                offer = OfferedChannel(traits.channel, account.id, traits.products[terminal])
+                product = traits.products[terminal]
+                names_buyer = product in traits.needs_buyer
+                offer = OfferedChannel(traits.channel, account.id, product, names_buyer)
                 found.setdefault(traits.channel, offer)
         return list(found.values())
 

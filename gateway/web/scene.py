@@ -72,6 +72,7 @@ class Ways(Struct, frozen=True):
     by_code: tuple[str, ...] = ()  # by a code that is shown here, for another phone
     one_code: str = ""  # the URL that all of `shared` can scan; none where that is not several
     shared: tuple[str, ...] = ()
+    named: frozenset[str] = frozenset()  # of those here, which ask first who pays
 
 
 class Kind(StrEnum):

@@ -56,7 +56,7 @@ async def test_a_slip_is_chosen_filled_in_and_paid(
     async with tab(browser, rig, phone=phone, locale="pt-BR") as shop:
         page = shop.page
         await shop.open()
-        await page.get_by_role("button", name="Boleto").click()
+        await page.get_by_role("link", name="Boleto").click()
         await shop.shows("Quem paga o boleto?")
         await fill_in(page)
         await page.get_by_label("CPF ou CNPJ").fill("529.982.247-26")
@@ -79,7 +79,7 @@ async def test_the_number_is_copied_and_a_machine_reads_the_bars(
         page = shop.page
         await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         await shop.open()
-        await page.get_by_role("button", name="Boleto").click()
+        await page.get_by_role("link", name="Boleto").click()
         await fill_in(page)
         await page.get_by_role("button", name="Gerar o boleto").click()
         await page.get_by_role("button", name="Copiar o número").click()
