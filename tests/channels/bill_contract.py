@@ -24,7 +24,7 @@ SETTLED = timedelta(hours=1)  # UnionPay's day begins and ends so much earlier
 
 
 # A slow machine is no finding.
-FUZZED: Final = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+FUZZED: Final = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 class Billed(Struct, frozen=True):
