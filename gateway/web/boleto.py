@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from markupsafe import Markup
 
 _LINE: Final = re.compile(r"[0-9]{47}")
+_PUNCTUATION: Final = re.compile(r"[ .]")
 _FIELDS: Final = re.compile(r"(.{5})(.{5})(.{5})(.{6})(.{5})(.{6})(.)(.{14})")
 _BANKS_ARE_IN: Final = ZoneInfo("America/Sao_Paulo")
 # Of the five bars, or spaces, of a digit two are wide.
@@ -38,8 +39,14 @@ def last_day(ends: datetime) -> date:
     return ends.astimezone(_BANKS_ARE_IN).date()
 
 
+def digits(number: str) -> str:
+    """Return the line's 47 digits, however they are punctuated; another number as it is."""
+    plain = _PUNCTUATION.sub("", number)
+    return plain if _LINE.fullmatch(plain) else number
+
+
 def grouped(number: str) -> str:
-    """Return the number as slips print it; one that is no line of 47 digits as it is."""
+    """Return the digits as slips print them; a number that is no line as it is."""
     if not _LINE.fullmatch(number):
         return number
     return _FIELDS.sub(r"\1.\2 \3.\4 \5.\6 \7 \8", number)
@@ -65,11 +72,11 @@ def code_of(line: str) -> str:
     return bank + check + due_and_amount + line[4:9] + line[10:20] + line[21:31]
 
 
-def elements(digits: str) -> str:
+def elements(code: str) -> str:
     """Return bars and spaces in turn, 1 for a wide one: of each two digits the first is in the
     bars, the second in the spaces between them.
     """
-    pairs = zip(digits[::2], digits[1::2], strict=True)
+    pairs = zip(code[::2], code[1::2], strict=True)
     woven = (
         bar + space
         for first, second in pairs

@@ -94,7 +94,9 @@ def code(content: str) -> Markup:
 
 def _draw(template: str, scene: Scene, base: str, language: str, **more: object) -> str:
     def left(until: datetime) -> str:
-        return format_timedelta(until - scene.now, granularity="minute", locale=language)
+        # 6.9 days are 7 days, and no week.
+        remaining = until - scene.now
+        return format_timedelta(remaining, granularity="minute", threshold=1, locale=language)
 
     in_flight = [
         Flying(each.channel, left(each.until), each.refundable) for each in scene.in_flight

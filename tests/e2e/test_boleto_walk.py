@@ -40,6 +40,7 @@ async def make_slip(buyer: Buyer, page: Page) -> None:
     await buyer.picture(page, "details")
     await page.locator(".details button").click()
     await turns(page, "voucher", within_s=15)
+    await expect(page.locator(".bars svg")).to_be_visible()
     await buyer.picture(page, "voucher")
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import zxingcpp
 from PIL import Image, ImageDraw
 
-from gateway.web.boleto import bars, code_of, elements, grouped, last_day
+from gateway.web.boleto import bars, code_of, digits, elements, grouped, last_day
 
 # The example of Banco do Brasil's layout: what is typed, and what the bars say.
 LINE: Final = "00190500954014481606906809350314337370000000100"
@@ -37,6 +37,11 @@ def test_another_reader_reads_the_bars() -> None:
 
 def test_the_number_is_grouped_as_slips_print_it() -> None:
     assert grouped(LINE) == "00190.50095 40144.816069 06809.350314 3 37370000000100"
+
+
+def test_a_line_that_comes_punctuated_is_the_same_line() -> None:
+    assert digits(grouped(LINE)) == digits(LINE) == LINE
+    assert digits("ref. 12 34") == "ref. 12 34"
 
 
 def test_another_kind_of_number_is_shown_as_it_is() -> None:
