@@ -31,10 +31,11 @@ async def examine(settings: Settings) -> list[Finding]:
     """Check the secret keys and what they encrypt, PostgreSQL, its migrations and clock, Redis, the
     message queue, and every enabled channel account.
     """
-    findings = [_secret_keys(settings), *await _postgresql(settings), await _redis(settings)]
+    needed = [_secret_keys(settings), *await _postgresql(settings)]
+    findings = [*needed, await _redis(settings)]
     if settings.events_url is not None:
         findings.append(await _message_queue(settings))
-    if all(finding.ok for finding in findings):
+    if all(finding.ok for finding in needed):
         findings += await _kept(settings)
     return findings
 
