@@ -10,7 +10,7 @@ from aiohttp import web
 from gateway.sandbox.channel import Shared
 from gateway.sandbox.ledger import NotPayable, Payment
 from gateway.sandbox.stripe_payments import StripePayments
-from gateway.sandbox.stripe_slips import SAO_PAULO, pdf_of, stripes
+from gateway.sandbox.stripe_slips import SAO_PAULO, pdf_of, shown_line, stripes
 from gateway.sandbox.stripe_state import BOLETO, CARD, session_status, state_of
 from gateway.sandbox.wallet import price_of, show_page
 
@@ -61,6 +61,7 @@ class StripePages:
             "price": price_of(payment.amount, payment.currency),
             "subject": payment.subject,
             "line": payment.tokens[0],
+            "shown_line": shown_line(payment.tokens[0]),
             "stripes": stripes(state.barcode),
             "payer": state.payer,
             "due": payment.payable_until.astimezone(SAO_PAULO).strftime("%d/%m/%Y"),
@@ -76,7 +77,7 @@ class StripePages:
         lines = [
             "BOLETO (sandbox: no real money)",
             "",
-            payment.tokens[0],
+            shown_line(payment.tokens[0]),
             "",
             f"Valor       {price_of(payment.amount, payment.currency)}",
             f"Vencimento  {due}",

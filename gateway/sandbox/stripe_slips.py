@@ -30,11 +30,17 @@ def new_barcode(amount: int, due: datetime) -> str:
 
 
 def typed_line(barcode: str) -> str:
-    """The 47 digits under the bar code, as people read them."""
+    """The 47 digits that a person types in the place of the bar code."""
     fields = (barcode[:4] + barcode[19:24], barcode[24:34], barcode[34:44])
-    checked = [field + _modulo_10(field) for field in fields]
-    shown = " ".join(f"{field[:5]}.{field[5:]}" for field in checked)
-    return f"{shown} {barcode[4]} {barcode[5:19]}"
+    checked = "".join(field + _modulo_10(field) for field in fields)
+    return checked + barcode[4] + barcode[5:19]
+
+
+def shown_line(line: str) -> str:
+    """The 47 digits as people read them."""
+    fields = (line[:10], line[10:21], line[21:32])
+    shown = " ".join(f"{field[:5]}.{field[5:]}" for field in fields)
+    return f"{shown} {line[32]} {line[33:]}"
 
 
 def stripes(barcode: str) -> list[tuple[int, int]]:

@@ -13,6 +13,7 @@ from gateway.sandbox.keys import SandboxKeys, sandbox_keys
 from gateway.sandbox.server import sandbox_app
 from tests.sandbox.alipay_merchant import AlipayMerchant
 from tests.sandbox.merchant import Merchant, Receiver
+from tests.sandbox.stripe_merchant import StripeMerchant
 from tests.sandbox.unionpay_merchant import UnionPayMerchant
 
 StartSandbox = Callable[[Path | None], Awaitable[TestServer]]
@@ -81,4 +82,14 @@ async def unionpay(
     async with aiohttp.ClientSession() as session:
         merchant = UnionPayMerchant(session, keys, sandbox_url, receiver)
         await merchant.faults(refund_takes_s=0)
+        yield merchant
+
+
+@pytest.fixture
+async def stripe(
+    keys: SandboxKeys, sandbox_url: str, receiver: Receiver
+) -> AsyncIterator[StripeMerchant]:
+    async with aiohttp.ClientSession() as session:
+        merchant = StripeMerchant(session, keys, sandbox_url, receiver)
+        await merchant.control("faults", channel="card", refund_takes_s=0)
         yield merchant
