@@ -9,7 +9,6 @@ from typing import Final
 from msgspec import Struct, convert
 
 from tests.fuzz.world import Code, World
-from tests.rig import PRICE
 
 # Why surplus may wait for a person when nobody has decided about it yet.
 REASONS: Final = (
@@ -21,11 +20,12 @@ REASONS: Final = (
     "what arrived is not the price, or some of it was given back: a person looks",
     "it was failed here, and the channel answers done",
     "it was rejected here, and the channel answers done",
+    "the channel cannot refund",
     "the buyer called",
 )
 
 _ORDERS: Final = """
-    SELECT o.id, o.state, o.version,
+    SELECT o.id, o.state, o.version, o.amount,
         count(a.id) FILTER (WHERE a.state = 'captured') AS captured,
         count(a.id) FILTER (WHERE a.state IN ('created', 'paying') AND NOT a.superseded) AS offered
     FROM orders o LEFT JOIN attempts a ON a.order_id = o.id GROUP BY o.id ORDER BY o.id
@@ -34,7 +34,8 @@ _ATTEMPTS: Final = """
     SELECT id, order_id, channel, number, state, payment_ref, received_amount FROM attempts
 """
 _REFUNDS: Final = """
-    SELECT order_id, attempt_id, number, reason, state, amount, note, check_at IS NOT NULL AS due
+    SELECT order_id, attempt_id, number, reason, state, amount, note, check_at IS NOT NULL AS due,
+        reference IS NOT NULL AS by_hand
     FROM refunds
 """
 # Moves that do not begin where the last one of the same thing ended.
@@ -53,6 +54,11 @@ _STUCK: Final = """
     UNION ALL SELECT type || ' of ' || order_id || ' is not delivered' FROM events
     WHERE delivered_at IS NULL
 """
+# Whom we had debited for an order that had ended.
+_TOO_LATE: Final = """
+    SELECT a.number FROM attempts a JOIN orders o ON o.id = a.order_id
+    WHERE a.capture_claimed_at > coalesce(o.paid_at, o.closed_at)
+"""
 _EVENTS: Final = "SELECT id, type, order_id FROM events ORDER BY position"
 
 
@@ -60,6 +66,7 @@ class OrderRow(Struct, frozen=True):
     id: str
     state: str
     version: int
+    amount: int
     captured: int
     offered: int
 
@@ -83,6 +90,7 @@ class RefundRow(Struct, frozen=True):
     amount: int
     note: str | None
     due: bool
+    by_hand: bool
 
     def done_at(self, codes: list[Code]) -> int:
         """How much went back at the channel for it, under whichever of its numbers."""
@@ -127,8 +135,11 @@ def tally(books: Books) -> Counter[str]:
     """Count what came of it all."""
     return Counter(
         [f"orders {order.state}" for order in books.orders]
-        + ["payments captured" for a in books.attempts if a.state == "captured"]
-        + ["payments surplus" for a in books.attempts if a.state == "surplus"]
+        + [
+            f"{a.channel} payments {a.state}"
+            for a in books.attempts
+            if a.state in ("captured", "surplus")
+        ]
         + [f"refunds of {r.reason} {r.state}" for r in books.refunds]
     )
 
@@ -147,6 +158,8 @@ async def faults_of_the_moment(world: World) -> list[str]:
         if order.version < world.versions.get(order.id, 0):
             faults.append(f"order {order.id} has gone back to version {order.version}")
         world.versions[order.id] = order.version
+    too_late = await world.desk.pool.fetch(_TOO_LATE)
+    faults += [f"{number} was to be debited after the order had ended" for (number,) in too_late]
     invented = books.recorded - books.taken
     faults += [f"{payment} is recorded and nobody paid it" for payment in invented]
     known = {attempt.number for attempt in books.attempts}
@@ -165,13 +178,13 @@ def _faults_of_the_refunds(books: Books) -> list[str]:
         done = refund.done_at(books.codes)
         if done > refund.amount:
             faults.append(f"refund {refund.number} of {refund.amount} gave back {done}")
-        if refund.state == "done" and done != refund.amount:
+        if refund.state == "done" and done != refund.amount * (not refund.by_hand):
             faults.append(f"refund {refund.number} is done, and the channel gave back {done}")
     for order in books.orders:
         merchants = [r for r in books.refunds if (r.order_id, r.reason) == (order.id, "merchant")]
         going = sum(r.amount for r in merchants if r.state not in ("failed", "rejected"))
         gone = sum(refund.done_at(books.codes) for refund in merchants)
-        if max(going, gone) > PRICE * order.captured:
+        if max(going, gone) > order.amount * order.captured:
             faults.append(f"order {order.id} gave back {going}, at the channel {gone}")
     return faults
 
@@ -233,7 +246,8 @@ async def faults_of_the_end(world: World) -> list[str]:
         codes = [code for code in books.codes if code.number in numbers]
         kept = sum(paid.amount for code in codes for paid in code.captures)
         kept -= sum(g.amount for c in codes for g in c.refunds if g.state == "done")
-        wanted = PRICE * (order.state == "paid") - sum(
+        kept -= sum(r.amount for r in books.refunds if r.order_id == order.id and r.by_hand)
+        wanted = order.amount * (order.state == "paid") - sum(
             r.amount
             for r in books.refunds
             if (r.order_id, r.reason, r.state) == (order.id, "merchant", "done")

@@ -13,6 +13,8 @@ import aiohttp
 from msgspec import Struct, field
 
 from gateway.channels.base import (
+    CaptureRequest,
+    Capturing,
     Channel,
     CloseResult,
     Created,
@@ -97,8 +99,19 @@ class Liar(Around):
         return await call()
 
 
-def with_temper(make: Maker, temper: Temper) -> Maker:
-    """Make adapters that have this temper."""
+class CapturingLiar(Liar):
+    """The same of one that debits on our call, `gateway.channels.base.Capturing`."""
+
+    def __init__(self, account: str, honest: Capturing, temper: Temper) -> None:
+        super().__init__(account, honest, temper)
+        self._honest = honest
+
+    async def capture(self, request: CaptureRequest) -> ChannelReport:
+        return await self._sent("capture", lambda: self._honest.capture(request))
+
+
+def with_temper(make: Maker, tempers: Mapping[str, Temper]) -> Maker:
+    """Make adapters that have their channel's temper."""
 
     def make_liar(
         account: str,
@@ -106,6 +119,10 @@ def with_temper(make: Maker, temper: Temper) -> Maker:
         secrets: Mapping[str, str],
         http: aiohttp.ClientSession,
     ) -> Channel:
-        return Liar(account, make(account, settings, secrets, http), temper)
+        honest = make(account, settings, secrets, http)
+        temper = tempers[honest.traits.channel]
+        if isinstance(honest, Capturing):
+            return CapturingLiar(account, honest, temper)
+        return Liar(account, honest, temper)
 
     return make_liar

@@ -49,7 +49,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule(ways=choices.WAYS_OF_ONE, letter=choices.RECENT)
     def pay_several_codes(self, ways: list[str], letter: int) -> None:
-        self._take_all(Open(), *(Apply(way=way) for way in ways), PayAll(), Deliver(letter))
+        opens = Open(currency="BRL" if "boleto" in ways else "CNY")
+        self._take_all(opens, *(Apply(way=way) for way in ways), PayAll(), Deliver(letter))
 
     @rule(way=choices.WAY, amounts=choices.AMOUNTS)
     def buy_and_return(self, way: str, amounts: list[int]) -> None:
@@ -113,7 +114,8 @@ class Machine(RuleBasedStateMachine):
         self.take(step)
 
     def _buy(self, way: str) -> None:
-        self._take_all(Open(), Apply(way=way), Follow(), Pay(), Deliver())
+        opens = Open(currency="BRL" if way == "boleto" else "CNY")
+        self._take_all(opens, Apply(way=way), Follow(), Pay(), Deliver())
 
     def _take_all(self, *steps: Step) -> None:
         for step in steps:

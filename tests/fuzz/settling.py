@@ -16,7 +16,7 @@ from tests.fuzz.judging import (
     tally,
 )
 from tests.fuzz.postbox import deliver
-from tests.fuzz.world import Broken, World
+from tests.fuzz.world import BY_HAND, Broken, World
 
 # More than anything takes: a refund that failed is asked for again, approved, sent and asked about.
 _ROUNDS: Final = 12
@@ -29,14 +29,14 @@ _DUE: Final = (
 _LATER: Final = (
     "UPDATE orders SET expires_at = now(), due_at = now() WHERE state = 'open'",
     """
-    UPDATE attempts SET pay_by = pay_by - interval '3 days',
-        live_until = live_until - interval '3 days' WHERE live_until > now()
+    UPDATE attempts SET pay_by = pay_by - interval '9 days',
+        live_until = live_until - interval '9 days' WHERE live_until > now()
     """,
 )
 _WAITING: Final = """
-    SELECT id, state FROM refunds
-    WHERE reason = 'surplus' AND state IN ('held', 'failed', 'rejected') AND check_at IS NULL
-    ORDER BY id
+    SELECT r.id, r.state, a.channel FROM refunds r JOIN attempts a ON a.id = r.attempt_id
+    WHERE r.reason = 'surplus' AND r.state IN ('held', 'failed', 'rejected') AND r.check_at IS NULL
+    ORDER BY r.id
 """
 
 
@@ -88,7 +88,10 @@ async def _decide_all(world: World) -> None:
         waiting = await world.desk.pool.fetch(_WAITING)
         if not waiting:
             return
-        for refund, state in waiting:
+        for refund, state, channel in waiting:
+            if state == "held" and channel in BY_HAND:
+                await world.return_by_hand(refund)
+                continue
             await world.decide(refund, "approve" if state == "held" else "retry", 0)
             await world.decide(refund, "approve", 1)  # and where the second had asked already,
             await world.decide(refund, "approve", 0)  # the first approves

@@ -23,7 +23,21 @@ from tests.fuzz.world import Broken, Wanted, World, counted_back, told
 from tests.rig import PRICE
 from tests.web.api import Answer
 
+# Of each currency an amount that all channels which know it take.
+PRICES: Final = {"CNY": PRICE, "BRL": 5 * PRICE}
 _BUYER: Final = {"ip": "203.0.113.7", "user_agent": "Mozilla/5.0"}
+_ANA: Final = {
+    "name": "Ana Souza",
+    "email": "ana@example.com",
+    "tax_id": "52998224725",
+    "address": {
+        "line1": "Rua das Acácias, 45",
+        "city": "São Paulo",
+        "state": "SP",
+        "postal_code": "01310100",
+        "country": "BR",
+    },
+}
 _WAYS: Final[dict[str, dict[str, object]]] = {
     "native": {"channel": "wechat", "terminal": "pc"},
     "h5": {"channel": "wechat", "terminal": "wap", "buyer": _BUYER},
@@ -31,10 +45,14 @@ _WAYS: Final[dict[str, dict[str, object]]] = {
     "alipay_wap": {"channel": "alipay", "terminal": "wap"},
     "unionpay_pc": {"channel": "unionpay", "terminal": "pc"},
     "unionpay_wap": {"channel": "unionpay", "terminal": "wap"},
+    "paypal": {"channel": "paypal", "terminal": "pc"},
+    "card": {"channel": "card", "terminal": "pc"},
+    "boleto": {"channel": "boleto", "terminal": "pc", "buyer": _ANA},
 }
 WAYS: Final = tuple(_WAYS)
 _NOBODY: Final = "there is none"
 _NOT_NOW: Final = ("apply_in_progress", "channel_unavailable", "rate_limited", "channel_refused")
+_NOT_THIS: Final = ("channel_not_configured", "idempotency_mismatch", "request_in_progress")
 _ENDED: Final = ("order_already_paid", "order_closed")
 _EXPIRE: Final = """
     UPDATE orders SET expires_at = now(), due_at = now() WHERE id = $1 AND state = 'open'
@@ -56,12 +74,13 @@ class Open(Struct, frozen=True, repr_omit_defaults=True):
 
     buyer: str = ""
     allow_duplicate: bool = False
+    currency: str = "CNY"
 
     async def take(self, world: World) -> str:
         body: dict[str, object] = {
             "merchant_order_no": f"no-{len(world.orders)}",
-            "amount": PRICE,
-            "currency": "CNY",
+            "amount": PRICES[self.currency],
+            "currency": self.currency,
             "subject": "tea",
         }
         if self.buyer:
@@ -82,12 +101,13 @@ class OpenAgain(Struct, frozen=True, repr_omit_defaults=True):
     """
 
     order: int = 0
-    amount: int = PRICE
+    another: bool = False
 
     async def take(self, world: World) -> str:
         order = world.order(self.order)
-        answer = await world.api.post("/v1/orders", {**order.body, "amount": self.amount})
-        if self.amount != PRICE:
+        body = {**order.body, "subject": "another tea"} if self.another else order.body
+        answer = await world.api.post("/v1/orders", body)
+        if self.another:
             if answer.status != 409:
                 raise Broken(f"another order under a number that is taken: {answer.status}")
             return told(answer, "order_conflict")
@@ -109,7 +129,7 @@ class Apply(Struct, frozen=True, repr_omit_defaults=True):
         order = world.order(self.order)
         state = await world.state(order)
         answer = await self._ask(world, order)
-        said = told(answer, *_NOT_NOW, *_ENDED, "idempotency_mismatch", "request_in_progress")
+        said = told(answer, *_NOT_NOW, *_ENDED, *_NOT_THIS)
         if answer.status >= 300:
             return said
         if state != "open":
@@ -123,7 +143,8 @@ class Apply(Struct, frozen=True, repr_omit_defaults=True):
         if not self.page:
             path = f"/v1/orders/{order.id}/attempts"
             return await world.api.post(path, _WAYS[self.way], key=self.key)
-        chosen = {name: value for name, value in _WAYS[self.way].items() if name != "buyer"}
+        # Where a buyer's browser is, it says itself.
+        chosen = {name: value for name, value in _WAYS[self.way].items() if value is not _BUYER}
         return await world.buyer.post(f"/checkout/{order.token}/attempts", chosen)
 
 
@@ -279,7 +300,7 @@ class Refund(Struct, frozen=True, repr_omit_defaults=True):
     async def take(self, world: World) -> str:
         body: dict[str, object] = {} if self.amount is None else {"amount": self.amount}
         answer = await world.api.post(f"/v1/orders/{world.order(self.order).id}/refunds", body)
-        return told(answer, "order_not_paid", "refund_exceeds_captured")
+        return told(answer, "order_not_paid", "refund_exceeds_captured", "refund_not_supported")
 
 
 class Decide(Struct, frozen=True, repr_omit_defaults=True):
@@ -297,13 +318,13 @@ class Decide(Struct, frozen=True, repr_omit_defaults=True):
 
 
 class Fault(Struct, frozen=True, repr_omit_defaults=True):
-    """A channel begins to misbehave, as the sandbox can."""
+    """A channel begins to misbehave, as the sandbox can; "" here and below: the newest code's."""
 
     channel: str
     how: Mapping[str, object]
 
     async def take(self, world: World) -> str:
-        await world.rig.faults(self.channel, **self.how)
+        await world.rig.faults(await world.channel(self.channel), **self.how)
         return "set"
 
 
@@ -314,7 +335,7 @@ class Lie(Struct, frozen=True, repr_omit_defaults=True):
     outcomes: tuple[str, ...]
 
     async def take(self, world: World) -> str:
-        world.tempers[self.channel].lies[:] = map(Outcome, self.outcomes)
+        (await world.temper(self.channel)).lies[:] = map(Outcome, self.outcomes)
         return "set"
 
 
@@ -325,7 +346,7 @@ class DenyRefunds(Struct, frozen=True, repr_omit_defaults=True):
     times: int = 1
 
     async def take(self, world: World) -> str:
-        world.tempers[self.channel].denies_refunds = self.times
+        (await world.temper(self.channel)).denies_refunds = self.times
         return "set"
 
 
@@ -336,7 +357,7 @@ class HoldUp(Struct, frozen=True, repr_omit_defaults=True):
     verb: str
 
     async def take(self, world: World) -> str:
-        world.tempers[self.channel].holds_up.append(self.verb)
+        (await world.temper(self.channel)).holds_up.append(self.verb)
         return "set"
 
 
@@ -346,7 +367,7 @@ class Arrive(Struct, frozen=True, repr_omit_defaults=True):
     channel: str
 
     async def take(self, world: World) -> str:
-        return "carried out" if await world.tempers[self.channel].arrive() else _NOBODY
+        return "carried out" if await (await world.temper(self.channel)).arrive() else _NOBODY
 
 
 class Shop(Struct, frozen=True, repr_omit_defaults=True):

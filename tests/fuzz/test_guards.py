@@ -12,10 +12,10 @@ from hypothesis.stateful import run_state_machine_as_test
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.db import moves
+from gateway.db import capture_moves, moves
 from gateway.locks.claims import Claims
 from gateway.model import Attempt, ChannelReport, Order, OrderState
-from gateway.payments import refund_requests, settle
+from gateway.payments import capturing, refund_requests, settle
 from tests.fuzz.machine import Machine
 from tests.fuzz.test_machine import FUZZ
 from tests.fuzz.world import Broken
@@ -68,6 +68,15 @@ def _no_more_than_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refund_requests, "left_of", lambda order, _known: order.amount)
 
 
+def _capture_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    for guard, instead in (
+        ("AND version = $3 AND state = 'open' AND expires_at > now()", "AND $3::bigint > 0"),
+        ("AND NOT superseded", ""),
+    ):
+        unguard(monkeypatch, capture_moves, "_CLAIM", guard, instead)
+    monkeypatch.setattr(capturing, "_is_to_be_debited", lambda *_: True)
+
+
 class Case(Struct, frozen=True):
     """A guard, what takes it away, and what is then found, one or the other; `index` is dropped
     with it.
@@ -85,6 +94,7 @@ CASES: Final = (
     Case("cached answers are forgotten", _cached_answers_are_forgotten, "asked when the order was"),
     Case("money always wins", _money_always_wins, "was paid and is not recorded"),
     Case("what ended is asked again", _what_ended_is_asked_again, "was paid and is not recorded"),
+    Case("capture claim", _capture_claim, "to be debited after the order had ended"),
     Case("no more than captured", _no_more_than_captured, "gave back"),
 )
 

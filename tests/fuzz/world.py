@@ -30,7 +30,7 @@ from gateway.payments.asking import ask_overdue
 from gateway.payments.closing import expire_due
 from gateway.payments.refunding import refund_due
 from gateway.ports import free_port
-from gateway.sandbox.keys import SandboxKeys, unionpay_account
+from gateway.sandbox.keys import SandboxKeys, paypal_account, stripe_account, unionpay_account
 from gateway.secrets import Cipher
 from gateway.settings import Settings
 from gateway.up import serving
@@ -42,8 +42,11 @@ from workers.sweep import settle_unknown
 
 Item = TypeVar("Item")
 
-CHANNELS: Final = ("wechat", "alipay", "unionpay")
+CHANNELS: Final = ("wechat", "alipay", "unionpay", "paypal", "card", "boleto")
+# What it cannot give back a person does.
+BY_HAND: Final = ("boleto",)
 _BATCH: Final = 50
+_AT_ONCE: Final = {"refund_takes_s": 0.0, "confirmation_takes_s": 0.0}
 _MOST_ATTEMPTS: Final = 8
 _A_DAYS_REFUNDS: Final = 250  # in minor units, at Alipay: little enough to be reached
 _CLEAR: Final = "TRUNCATE orders, callbacks, idempotency_keys CASCADE"
@@ -127,7 +130,8 @@ class World:
         for channel in CHANNELS:
             self.tempers[channel].on_their_way.clear()
             self.tempers[channel].mend()
-            await self.rig.faults(channel, refund_takes_s=0.0)
+            await self.rig.faults(channel, **_AT_ONCE)
+        await self.rig.faults("boleto", boleto_cancel="still_pays")
         self.postbox.letters.clear()
         self.rig.receiver.received.clear()
         self.rig.receiver.status = 204
@@ -138,7 +142,7 @@ class World:
         """All faults stop, and what was held up arrives."""
         self.rig.receiver.status = 204
         for channel in CHANNELS:
-            await self.rig.faults(channel, reset=True, refund_takes_s=0.0)
+            await self.rig.faults(channel, reset=True, **_AT_ONCE)
             self.tempers[channel].mend()
             while await self.tempers[channel].arrive():
                 pass
@@ -152,6 +156,14 @@ class World:
 
     async def code(self, which: int) -> Code | None:
         return counted_back(await self.codes(), which)
+
+    async def channel(self, name: str) -> str:
+        """Return the channel of that name; of none, that of the newest code."""
+        code = await self.code(0)
+        return name or (code.channel if code else CHANNELS[0])
+
+    async def temper(self, channel: str) -> Temper:
+        return self.tempers[await self.channel(channel)]
 
     async def wallet(self, verb: str, code: Code | None, **said: object) -> str:
         """A wallet does something with a code; what it may not do it is told."""
@@ -184,8 +196,13 @@ class World:
         self._notes += 1  # the same note twice within a moment is a double click
         note = f"the buyer called {self._notes}"
         answer = await self.operators[operator].post(path, {"note": note})
-        expected = ("refund_conflict", "refund_exceeds_captured", "forbidden")
-        return told(answer, *expected, "channel_unavailable")
+        expected = ("refund_conflict", "refund_exceeds_captured", "refund_not_supported")
+        return told(answer, *expected, "forbidden", "channel_unavailable")
+
+    async def return_by_hand(self, refund: str) -> None:
+        """A person pays the buyer back by other means, and says so."""
+        said = {"note": "by hand", "reference": f"transfer of {refund}"}
+        told(await self.operators[0].post(f"/v1/refunds/{refund}/mark-returned", said))
 
     async def state(self, order: Wanted) -> str:
         """How the order stands; `expired`: still open, and to be paid no more."""
@@ -234,9 +251,9 @@ async def opened_world(
     port = free_port()
     postbox = Postbox()
     tempers = {channel: Temper() for channel in CHANNELS}
-    for channel, temper in tempers.items():
-        (honest,) = accounts.MAKERS[channel]
-        monkeypatch.setitem(accounts.MAKERS, channel, (with_temper(honest, temper),))
+    for kind, honest in accounts.MAKERS.items():
+        liars = tuple(with_temper(make, tempers) for make in honest)
+        monkeypatch.setitem(accounts.MAKERS, kind, liars)
     # Nothing goes on meanwhile, so nobody has to wait for it.
     monkeypatch.setattr(webhooks, "_SYNC_PAUSE_S", 0.0)
     monkeypatch.setattr(applying, "_WAIT_FOR_RIVAL_S", 0.5)
@@ -266,11 +283,23 @@ async def opened_world(
         async with rig.desk.pool.acquire() as conn:
             tokens = [(await add_operator(conn, name))[1] for name in ("Ann", "Bob")]
             await conn.execute(_LIMIT, ALIPAY_ACCOUNT, str(_A_DAYS_REFUNDS))
-            said = unionpay_account(keys, f"{rig.sandbox_url}/unionpay")
-            await add_channel(conn, Cipher(settings.secret_keys), MERCHANT, "up", "unionpay", said)
+            cipher = Cipher(settings.secret_keys)
+            for kind, said in _more_accounts(keys, rig.sandbox_url).items():
+                await add_channel(conn, cipher, MERCHANT, kind, kind, said)
+                url = f"{settings.public_url}/callbacks/{kind}"
+                await rig.control("webhooks", kind=kind, url=url)
         world.operators = tuple(Api(direct, token) for token in tokens)
         with _errors_noted(world.errors):
             yield world
+
+
+def _more_accounts(keys: SandboxKeys, sandbox_url: str) -> dict[str, dict[str, str]]:
+    """The settings of those that a rig has not."""
+    return {
+        "unionpay": unionpay_account(keys, f"{sandbox_url}/unionpay"),
+        "paypal": paypal_account(keys, f"{sandbox_url}/paypal"),
+        "stripe": stripe_account(keys, f"{sandbox_url}/stripe"),
+    }
 
 
 @contextmanager
