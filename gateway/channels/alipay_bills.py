@@ -17,7 +17,7 @@ from gateway.channels import bills
 from gateway.channels.alipay_codes import nothing_known
 from gateway.channels.alipay_connection import Connection
 from gateway.channels.alipay_wire import CURRENCY, Method, read_body, write_bill_query
-from gateway.channels.bills import Bill, BillLine, Happened, Row, Table
+from gateway.channels.bills import Bill, BillLine, Happened, Row
 from gateway.channels.downloads import unzip
 from gateway.errors import ChannelUnavailable
 from gateway.model import RefundState
@@ -176,8 +176,7 @@ def _apart(lines: Sequence[str], header: str) -> tuple[Sequence[str], list[Row],
     end = next((at for at in range(start + 1, len(lines)) if lines[at].startswith("#")), None)
     if end is None:
         raise bills.unreadable("its table does not end: it may be cut off")
-    table = Table(_split(lines[start]), _SOLD, _SHAPES)
-    table.check_columns()
+    table = bills.table_of(_split(lines[start]), _SOLD, _SHAPES)
     rows = [table.row(at + 1, _split(lines[at])) for at in range(start + 1, end)]
     return lines[:start], rows, lines[end:]
 

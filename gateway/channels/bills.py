@@ -29,6 +29,7 @@ NUMBER_OR_NONE: Final = re.compile(r"[!-~]{0,64}")
 
 _MADE_AT: Final = time(9)  # on the morning after: the documents of all three channels
 _ASKED_AGAIN_AFTER: Final = timedelta(minutes=30)
+_MOST_SEPARATORS: Final = 600  # in a name and a remark of 256 characters, with room
 
 
 class Happened(StrEnum):
@@ -100,7 +101,7 @@ def refund_report_of(line: BillLine, account: str) -> RefundReport:
 
 
 class Row(Struct, frozen=True):
-    """A row of a table, by the names of its columns; each has the shape that was asked for."""
+    """What is read of a row, by the names of its columns; each has the shape that was asked for."""
 
     line: int
     fields: Mapping[str, str]
@@ -126,40 +127,45 @@ class Table(Struct, frozen=True):
 
     Neither WeChat Pay nor Alipay quotes its texts, and what is sold can have a name with the
     separator in it. So such a row is read in every way that its columns allow, and counts only if
-    exactly one of them gives all columns of `shapes` their shape.
+    exactly one of them gives all columns their shape.
     """
 
     columns: Sequence[str]
-    prose: str  # the column with the name of what is sold
-    shapes: Mapping[str, re.Pattern[str]]
-
-    def check_columns(self) -> None:
-        for column in (self.prose, *self.shapes):
-            if self.columns.count(column) != 1:
-                raise unreadable(f"it has no column {column}, or two")
+    prose_at: int  # the column with the name of what is sold
+    shapes: Sequence[tuple[int, re.Pattern[str]]]
 
     def row(self, line: int, parts: Sequence[str]) -> Row:
-        """Return a row that was split at its separators; texts after the last column are left."""
-        if len(parts) < len(self.columns):
-            raise unreadable(f"line {line}: columns are missing")
-        at = self.columns.index(self.prose)
-        fitting = []
-        for more in range(len(parts) - len(self.columns) + 1):
-            texts = [*parts[: at + 1], *parts[at + 1 + more :]]
-            fields = dict(zip(self.columns, texts, strict=False))
-            if self._misfit(fields) is None:
-                fitting.append(Row(line, fields))
-        if len(fitting) == 1:
-            return fitting[0]
-        plain = dict(zip(self.columns, parts, strict=False))
-        about = self._misfit(plain) or f"{self.prose}, which reads in two ways"
-        raise unreadable(f"line {line}: check {about}")
+        """Return what a row says that was split at its separators."""
+        spare = len(parts) - len(self.columns)
+        if not 0 <= spare <= _MOST_SEPARATORS:
+            raise unreadable(f"line {line} has columns too few, or far too many")
+        fitting = [more for more in range(spare + 1) if self._misfit(parts, more) is None]
+        if len(fitting) != 1:
+            misfit = self._misfit(parts, 0)
+            about = self.columns[self.prose_at if misfit is None else misfit]
+            raise unreadable(f"line {line} fits in {len(fitting)} ways; check {about}")
+        texts = {self.columns[at]: self._text(parts, at, fitting[0]) for at, _ in self.shapes}
+        return Row(line, texts)
 
-    def _misfit(self, fields: Mapping[str, str]) -> str | None:
-        return next(
-            (name for name, shape in self.shapes.items() if not shape.fullmatch(fields[name])),
-            None,
+    def _misfit(self, parts: Sequence[str], more: int) -> int | None:
+        """Return a column without its shape, if the name has so many separators in it."""
+        misfits = (
+            at for at, shape in self.shapes if not shape.fullmatch(self._text(parts, at, more))
         )
+        return next(misfits, None)
+
+    def _text(self, parts: Sequence[str], at: int, more: int) -> str:
+        return parts[at + more if at > self.prose_at else at]
+
+
+def table_of(columns: Sequence[str], prose: str, shapes: Mapping[str, re.Pattern[str]]) -> Table:
+    """Return what reads the rows below a header. Raises ChannelUnavailable for another header."""
+    for column in (prose, *shapes):
+        if columns.count(column) != 1:
+            raise unreadable(f"it has no column {column}, or two")
+    places = [(columns.index(column), shape) for column, shape in shapes.items()]
+    # From the right, where a wrong reading is seen first.
+    return Table(columns, columns.index(prose), sorted(places, key=lambda each: -each[0]))
 
 
 def fen(yuan: str) -> int:

@@ -15,7 +15,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from gateway.channels import bills
-from gateway.channels.bills import Bill, BillLine, Happened, Row, Table
+from gateway.channels.bills import Bill, BillLine, Happened, Row
 from gateway.channels.downloads import unpack
 from gateway.channels.wechat_codes import sentence_of
 from gateway.channels.wechat_connection import Connection
@@ -102,8 +102,7 @@ def read_bill(file: bytes, sha1: str, mchid: str, day: date) -> Bill:
         raise bills.unreadable("it is not UTF-8") from None
     lines = [line.removesuffix("\r") for line in lines]
     *above, names, stated = lines if len(lines) > 2 else [*lines, "", "", ""]
-    table = Table(_names(above[0]), _SOLD, _SHAPES)
-    table.check_columns()
+    table = bills.table_of(_names(above[0]), _SOLD, _SHAPES)
     rows = [table.row(at, _values(line)) for at, line in enumerate(above[1:], start=2)]
     totals = _totals(dict(zip(_names(names), _values(stated), strict=False)))
     counted = {_COUNT: len(rows)}

@@ -179,8 +179,14 @@ def test_no_name_of_what_is_sold_moves_another_column(name: str) -> None:
 
 def test_a_name_that_could_be_read_as_other_amounts_makes_it_no_bill() -> None:
     name = "茶,`,`0.00000,`0.60%,`100.00,`0.00,`"
-    with pytest.raises(ChannelUnavailable, match="reads in two ways"):
+    with pytest.raises(ChannelUnavailable, match="fits in 2 ways"):
         read(TEXT.replace("两杯 tea, a “cake” & 1", name).encode())
+
+
+def test_a_line_of_separators_alone_is_refused_at_once() -> None:
+    lines = TEXT.replace("茶,`0.99,`叶\u2028二", ",`" * 1_000_000)
+    with pytest.raises(ChannelUnavailable, match="line 3 has columns"):
+        read(lines.encode())
 
 
 def test_a_file_that_unpacks_without_end_is_refused() -> None:
