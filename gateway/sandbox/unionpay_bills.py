@@ -6,7 +6,7 @@ zeros on the left, texts with spaces on the right. C credits the merchant, D deb
 
 import zlib
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 from io import BytesIO
 from urllib.parse import parse_qsl
@@ -79,7 +79,8 @@ class UnionPayBills:
         of_refund = refund is not None
         order = moved.payment.number if refund is None else refund.number
         ref = capture.ref if refund is None else refund.ref
-        back = ("D", "C") if of_refund else ("C", "D")
+        credit, debit = ("D", "C") if of_refund else ("C", "D")
+        settled = f"{credit}{moved.amount - moved.fee:012d}"
         sub_type = "00" if of_refund else sent["txnSubType"]
         columns = (
             ("S30" if of_refund else "S56").ljust(3),
@@ -97,8 +98,8 @@ class UnionPayBills:
             "01",
             capture.ref[-6:] if of_refund else " " * 6,
             _month_to_second(capture.paid_at) if of_refund else " " * 10,
-            f"{back[1]}{moved.fee:012d}",
-            f"{back[0]}{moved.amount - moved.fee:012d}",
+            f"{debit}{moved.fee:012d}",
+            settled,
             "0001",
             " " * 15,
             "01" if refund is None else kept_of(refund).txn_type,
@@ -110,22 +111,15 @@ class UnionPayBills:
             "0",
             (capture.ref if of_refund else "").ljust(21),
             self._mer_id,
-            "0",
-            " " * 15,
-            " " * 32,
-            f"C{0:012d}",
-            f"{back[0]}{moved.amount - moved.fee:012d}",
-            "01080209",
-            " " * 32,
-            f"C{0:012d}",
-            f"C{0:012d}",
-            f"{0:012d}",
-            "00",
-            "7",
-            " " * 32,
-            " " * 98,
         )
-        return " ".join(columns) + "\r\n"
+        return " ".join((*columns, *_unread(settled))) + "\r\n"
+
+
+def _unread(settled: str) -> Iterable[str]:
+    """The last fourteen columns: of sub-merchants, discounts and instalments."""
+    nothing = f"C{0:012d}"
+    yield from ("0", " " * 15, " " * 32, nothing, settled, "01080209", " " * 32)
+    yield from (nothing, nothing, f"{0:012d}", "00", "7", " " * 32, " " * 98)
 
 
 def _month_to_second(moment: datetime) -> str:
