@@ -31,6 +31,7 @@ from gateway.ports import free_port
 from gateway.sandbox.keys import (
     SandboxKeys,
     alipay_account,
+    paypal_account,
     sandbox_keys,
     stripe_account,
     unionpay_account,
@@ -237,6 +238,8 @@ async def _set_up_merchant(
     """Make the demo merchant, or bring it up to where the sandbox and the shop are today."""
     cipher = Cipher(settings.secret_keys)
     notify_url = f"{shop_url}/webhooks/payonce"
+    # PayPal takes yuan for merchants of few countries, and this one sells for dollars abroad.
+    paypal = paypal_account(keys, f"{sandbox_url}/paypal") | {"currencies": "EUR,USD"}
     async with pool_for(settings) as pool, pool.acquire() as conn:
         await add_merchant(
             conn, cipher, MERCHANT, "山间茶铺 Hillside Tea", notify_url, secrets.webhook_secret
@@ -246,6 +249,7 @@ async def _set_up_merchant(
             (10, "wechat", wechat_account(keys, f"{sandbox_url}/wechat")),
             (20, "alipay", alipay_account(keys, f"{sandbox_url}/alipay")),
             (30, "unionpay", unionpay_account(keys, f"{sandbox_url}/unionpay")),
+            (40, "paypal", paypal),
             (50, "stripe", stripe_account(keys, f"{sandbox_url}/stripe")),
         ):
             name = f"{kind}_demo"

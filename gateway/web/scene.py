@@ -85,6 +85,7 @@ class Kind(StrEnum):
     UNANSWERED = "unanswered"  # the channel did not answer; asking again continues the same payment
     SCAN = "scan"
     OPEN = "open"  # a button opens the wallet, or the channel's page
+    COMPLETING = "completing"  # the buyer approved, and we are debiting: nothing is left to do
     VOUCHER = "voucher"  # a slip to be paid at a bank, days later
     RENEW = "renew"  # what was offered is too old to be used
     PAID = "paid"
@@ -167,7 +168,7 @@ class Scene(Struct, frozen=True, kw_only=True):
             return None
         if self.slow and self.kind in (Kind.VOUCHER, Kind.EXPIRED):
             return 300
-        if self.kind is Kind.PREPARING:
+        if self.kind in (Kind.PREPARING, Kind.COMPLETING):
             return 2
         choosing = self.kind is Kind.CHOOSE and not self.ways.one_code
         return 30 if choosing else 5  # who is choosing is not to be disturbed
@@ -239,6 +240,8 @@ def _face(
             return Kind.CLOSED, None
         case OrderState.OPEN if snapshot.server_time >= order.expires_at:
             return Kind.EXPIRED, None
+        case OrderState.OPEN if order.offered and order.offered.capture_claimed_at is not None:
+            return Kind.COMPLETING, None
         case OrderState.OPEN if order.offered and _followed(order.offered, device, ways, payer):
             return _face_of(order.offered, snapshot)
         case OrderState.OPEN:

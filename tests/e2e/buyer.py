@@ -60,9 +60,9 @@ class Buyer:
         await page.goto(url)
         return page
 
-    async def order_something(self) -> Page:
+    async def order_something(self, currency: str = "CNY") -> Page:
         """Walk from the shelf to the checkout page."""
-        page = await self.open(self._ready.shop_url)
+        page = await self.open(f"{self._ready.shop_url}/?currency={currency}")
         await self.picture(page, "shelf")
         await page.get_by_role("button", name=self.words.add).first.click()
         await expect(page.locator("#cart .total")).to_be_visible()

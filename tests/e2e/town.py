@@ -144,9 +144,9 @@ class Town:
 
     # The channel
 
-    async def pay(self, number: str) -> None:
+    async def pay(self, number: str, channel: str = "wechat") -> None:
         """The wallet pays what has this number."""
-        await self._post(f"{self._sandbox}/pay", {"channel": "wechat", "number": number}, Entry)
+        await self._post(f"{self._sandbox}/pay", {"channel": channel, "number": number}, Entry)
 
     async def ledger(self) -> dict[str, Entry]:
         entries = await self._list(f"{self._sandbox}/ledger", Entry)

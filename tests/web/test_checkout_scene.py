@@ -50,6 +50,11 @@ def live(terminal: Terminal, action: NextAction, product: str = "native") -> Att
 
 CODE_SHOWN: Final = live(Terminal.PC, QrAction(CODE, LATER))
 H5_SHOWN: Final = live(Terminal.WAP, RedirectAction(H5_URL), "h5")
+APPROVED: Final = replace(
+    live(Terminal.PC, RedirectAction("https://bank.example/pay"), "redirect"),
+    channel="paypal",
+    capture_claimed_at=EARLIER,
+)
 APP_SHOWN: Final = live(Terminal.APP, AppAction({}), "app")
 FORM_SHOWN: Final = live(
     Terminal.PC, FormAction("https://bank.example/pay", {"orderId": "1", "what": '"a" & <b>'}), "pc"
@@ -163,6 +168,21 @@ CASES: Final = {
         an_order(replace(H5_SHOWN, next_action_until=EARLIER)), Kind.RENEW, Device.PHONE
     ),
     "link of a phone, seen on a PC": Case(an_order(H5_SHOWN), Kind.CHOOSE),
+    "approved": Case(an_order(APPROVED), Kind.COMPLETING, here=("paypal",)),
+    "approved on a phone, seen on a PC": Case(
+        an_order(replace(APPROVED, terminal=Terminal.WAP)), Kind.COMPLETING
+    ),
+    "approved, too late": Case(
+        replace(an_order(APPROVED), expires_at=EARLIER), Kind.EXPIRED, here=("paypal",)
+    ),
+    "not approved yet": Case(
+        an_order(replace(APPROVED, capture_claimed_at=None)), Kind.OPEN, here=("paypal",)
+    ),
+    "declined there": Case(
+        an_order(replace(APPROVED, capture_claimed_at=None, captures=1)),
+        Kind.OPEN,
+        here=("paypal", "card"),
+    ),
     "in the merchant's app": Case(an_order(APP_SHOWN), Kind.CHOOSE),
     "a form": Case(an_order(FORM_SHOWN), Kind.OPEN),
     "replaced, may still be paid": Case(
@@ -238,6 +258,14 @@ def test_the_place_of_a_code_is_kept_for_channels_that_have_one(
 ) -> None:
     begun = replace(CREATED, calling_until=LATER, channel=channel)
     assert Case(an_order(begun), Kind.PREPARING, here=(channel,)).scene().around_code == around
+
+
+def test_who_was_declined_at_the_channel_is_told_that_nothing_was_charged() -> None:
+    told = {
+        name: "nothing was charged" in draw_fragment(CASES[name].scene(), "/checkout/token", "en")
+        for name in ("not approved yet", "declined there")
+    }
+    assert told == {"not approved yet": False, "declined there": True}
 
 
 @pytest.mark.parametrize("name", ["link", "old link", "answer lost, phone"])
