@@ -28,8 +28,10 @@ from gateway.channels.stripe_wire import (
 from gateway.errors import ChannelUnavailable
 
 DEADLINE_S: Final = 5.0
-# After these, it was refused and nothing was done; any other status tells nothing.
-_REFUSALS: Final = frozenset({400, 401, 402, 403, 404})
+# After these, it was refused and nothing was done.
+_REFUSALS: Final = frozenset({400, 402, 404})
+# After these too, but the key is wrong, and not what was asked for: with another it is done.
+_NOT_LET_IN: Final = frozenset({401, 403})
 
 Body = TypeVar("Body")
 
@@ -108,6 +110,8 @@ class Connection:
         answer = read_body(body, ErrorAnswer)
         # An error inside Stripe is believed when it is said again: it will not change any more.
         told = response.status in _REFUSALS or (response.status >= 500 and replayed)
+        if answer is not None and response.status in _NOT_LET_IN:
+            raise nothing_known(answer.error)
         if answer is None or not told:
             raise ChannelUnavailable(f"HTTP {response.status}")
         return Heard(body, answer.error, replayed)

@@ -317,10 +317,14 @@ async def test_an_answer_that_says_nothing_tells_nothing(
         await call()
 
 
-@pytest.mark.parametrize("verb", ["query", "query_refund"])
-async def test_a_refused_question_tells_nothing(bench: StubBench, verb: str) -> None:
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("status", [401, 403])
+async def test_who_is_not_let_in_is_told_nothing_and_may_try_again(
+    bench: StubBench, verb: str, status: int
+) -> None:
+    """A key that is replaced is wrong for a moment: no refund fails for that."""
     call = await call_of(bench, verb)
-    bench.stub.raw[verb] = (401, refusal(message=f"Invalid API Key provided: {KEY}"))
+    bench.stub.raw[verb] = (status, refusal(message=f"Invalid API Key provided: {KEY}"))
     with pytest.raises(ChannelUnavailable) as unknown:
         await call()
     assert KEY not in str(unknown.value)
