@@ -34,7 +34,7 @@ from gateway.payments.closing import close_order, expire_due
 from gateway.payments.planning import Named, Wish
 from gateway.payments.refund_requests import mark_returned, open_refund
 from gateway.payments.refunding import refund_due
-from tests.payments.bank import ANA, BY_SLIP, SLIP, TRAITS, Bank, open_account
+from tests.payments.bank import ANA, BY_SLIP, SLIP, SLIPS, TRAITS, Bank, open_account
 from tests.payments.refunds import only_refund, refunds_of
 from tests.payments.test_settling import number_in
 from tests.rig import MERCHANT, NATIVE, Rig
@@ -381,6 +381,18 @@ async def test_a_slip_is_asked_about_in_hours_and_days_and_worries_nobody(
         assert not attempt.needs_attention
         hours.append(round((attempt.ask_at - asked_at).total_seconds() / 3600))
     assert hours == [6, 24, 24, 24]
+
+
+async def test_an_account_says_when_its_slips_are_asked_about(rig: Rig, bank: Bank) -> None:
+    """Its other channels may want an answer in seconds."""
+    await rig.desk.pool.execute(
+        "UPDATE channel_accounts SET settings = $2 WHERE id = $1",
+        SLIPS,
+        '{"ask_ladder": "3,10", "slow_ask_ladder": "7200,86400"}',
+    )
+    account = await rig.desk.accounts.by_id(SLIPS)
+    assert account is not None
+    assert account.ask_ladder_s == (7200, 86400)
 
 
 async def test_a_bank_that_says_nothing_for_long_is_a_worry(rig: Rig, bank: Bank) -> None:
