@@ -12,10 +12,24 @@ from typing import Final
 from msgspec import Struct
 
 from tests.chaos.client import Answer, Client, GaveUp
-from tests.chaos.place import PULLER, SHOP, Place
+from tests.chaos.place import COUNTERS, SHOP, Counter, Place
 from tests.chaos.sightings import Sightings
 
 _LOOK_FOR_S: Final = 5
+_USUAL_LIFE_S: Final = 1800
+_LEAST: Final = 500  # which every channel takes, in its currencies
+_ANA: Final = {
+    "name": "Ana Souza",
+    "email": "ana@example.com",
+    "tax_id": "52998224725",
+    "address": {
+        "line1": "Rua das Acácias, 45",
+        "city": "São Paulo",
+        "state": "SP",
+        "postal_code": "01310100",
+        "country": "BR",
+    },
+}
 _SKUS: Final = ("taster", "longjing", "celadon-cup", "iron-kettle")
 _ENDS: Final = {"order_already_paid": "paid", "order_closed": "closed"}
 
@@ -60,6 +74,12 @@ class Opened(Struct, frozen=True):
     checkout_url: str
 
 
+def _wish(channel: str, terminal: str) -> dict[str, object]:
+    """How the buyer wants to pay; a slip names who that is."""
+    named = {"buyer": _ANA} if channel == "boleto" else {}
+    return {"channel": channel, "terminal": terminal, **named}
+
+
 class World(Struct, frozen=True):
     """What everybody shares."""
 
@@ -69,14 +89,14 @@ class World(Struct, frozen=True):
 
 
 class Buyer:
-    """One buyer with one order, of which `merchant` is the merchant."""
+    """One buyer with one order, at the counter that chance led to."""
 
     def __init__(self, world: World, random_: random.Random, name: str) -> None:
         self.random = random_
+        self.counter: Counter = random_.choices(list(COUNTERS), list(COUNTERS.values()))[0]
         self.order = ""
         self._world = world
         self._name = name
-        self._merchant = SHOP
         self._checkout = ""
 
     async def thinks(self, at_most_s: float = 1.0) -> None:
@@ -85,7 +105,14 @@ class Buyer:
     # At the shop
 
     async def orders(self) -> None:
-        """Place an order at the shop, and again with its number until there is a checkout page."""
+        """Place an order at the counter."""
+        if self.counter.merchant == SHOP:
+            await self._orders_at_the_shop()
+        else:
+            await self.orders_for(_USUAL_LIFE_S)
+
+    async def _orders_at_the_shop(self) -> None:
+        """Place it, and again with its number until there is a checkout page."""
         items = [{"sku": self.random.choice(_SKUS), "quantity": self.random.randint(1, 2)}]
         body = {"items": items, "buyer_id": self._name, "no": self._name}
         url = f"{self._world.place.shop_url}/api/orders"
@@ -99,12 +126,11 @@ class Buyer:
         raise GaveUp(url)
 
     async def orders_for(self, expires_in_s: int) -> None:
-        """Have the other merchant open an order that lives so long."""
-        self._merchant = PULLER
+        """Have the merchant who has no shop open an order that lives so long."""
         body = {
             "merchant_order_no": self._name,
-            "amount": self.random.randint(1, 50_000),
-            "currency": "CNY",
+            "amount": self.random.randint(_LEAST, 50_000),
+            "currency": self.counter.currency,
             "subject": "tea",
             "expires_in": expires_in_s,
         }
@@ -115,13 +141,13 @@ class Buyer:
 
     async def chooses(self, channel: str, terminal: str = "pc") -> Choice | None:
         """Press a button of the page; None: there is nothing to pay any more, or not by this."""
-        body = {"channel": channel, "terminal": terminal}
+        body = _wish(channel, terminal)
         url = f"{self._checkout}/attempts"
         return self._given(await self._world.client.call("POST", url, body), "the page")
 
     async def applies(self, channel: str, key: str) -> Choice | None:
         """Have the merchant's program apply, with an idempotency key."""
-        body = {"channel": channel, "terminal": "pc"}
+        body = _wish(channel, "pc")
         answer = await self._as_merchant(f"/{self.order}/attempts", body, key=key)
         return self._given(answer, "the API")
 
@@ -160,7 +186,9 @@ class Buyer:
     # With the wallet
 
     async def pays(self, choice: Choice | None, *, again: bool = False) -> bool:
-        """Pay a code, however old; False: the channel does not take it any more."""
+        """Pay a code, or let it be debited, however old; False: the channel does not take it any
+        more.
+        """
         if choice is None:
             return False
         await self._opens(choice)
@@ -193,7 +221,7 @@ class Buyer:
 
     async def _as_merchant(self, path: str, body: object, key: str | None = None) -> Answer:
         place = self._world.place
-        headers = {"Authorization": f"Bearer {place.api_keys[self._merchant]}"}
+        headers = {"Authorization": f"Bearer {place.api_keys[self.counter.merchant]}"}
         if key is not None:
             headers["Idempotency-Key"] = key
         url = f"{place.gateway_url}/v1/orders{path}"

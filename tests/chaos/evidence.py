@@ -18,11 +18,15 @@ _ORDERS: Final = """
     SELECT id, merchant, merchant_order_no, amount, state, expires_at < now() FROM orders
 """
 _ATTEMPTS: Final = """
-    SELECT order_id, id, channel, number, state, payment_ref, received_amount,
-        ask_at IS NULL OR ask_at < now() - interval '40 seconds'
-    FROM attempts
+    SELECT a.order_id, a.id, a.channel, a.number, a.state, a.payment_ref, a.received_amount,
+        a.ask_at IS NULL OR a.ask_at < now() - interval '40 seconds',
+        coalesce(a.capture_claimed_at > coalesce(o.paid_at, o.closed_at), false)
+    FROM attempts a JOIN orders o ON o.id = a.order_id
 """
-_REFUNDS: Final = "SELECT order_id, attempt_id, number, reason, state, amount, note FROM refunds"
+_REFUNDS: Final = """
+    SELECT order_id, attempt_id, number, reason, state, amount, note, reference IS NOT NULL
+    FROM refunds
+"""
 _EVENTS: Final = """
     SELECT order_id, id, merchant, type, position,
         url IS NULL OR delivered_at IS NOT NULL OR given_up_at IS NOT NULL
@@ -41,7 +45,9 @@ class OrderRow(Struct, frozen=True):
 
 
 class AttemptRow(Struct, frozen=True):
-    """`unasked`: its channel is not going to be asked, or should have been long ago."""
+    """`unasked`: its channel is not going to be asked, or should have been long ago.
+    `debited_late`: we claimed the right to debit it when its order had ended.
+    """
 
     order: str
     id: str
@@ -51,6 +57,7 @@ class AttemptRow(Struct, frozen=True):
     payment_ref: str | None
     received: int | None
     unasked: bool
+    debited_late: bool
 
 
 class RefundRow(Struct, frozen=True):
@@ -61,6 +68,7 @@ class RefundRow(Struct, frozen=True):
     state: str
     amount: int
     note: str | None
+    by_hand: bool
 
 
 class EventRow(Struct, frozen=True):

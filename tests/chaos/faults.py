@@ -17,7 +17,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from tests.chaos.client import Client
-from tests.chaos.place import CHANNELS, Place
+from tests.chaos.place import BY_HAND, CAPTURING, CHANNELS, Place
 from tests.chaos.processes import Programs
 from tests.chaos.servers import Server
 from tests.chaos.sightings import Trouble
@@ -26,7 +26,7 @@ from tests.chaos.sightings import Trouble
 PACE: Final = 0.01
 _VERBS: Final = ("create", "create", "query", "query", "refund", "query_refund")
 # What only some channels do, and so can do badly.
-_CLOSING: Final = ("wechat", "alipay")
+_CLOSING: Final = ("wechat", "alipay", "card", "boleto")
 _SANDBOX_ANSWERS_WITHIN_S: Final = 60.0
 _TIMES: Final = 3  # so many calls in a row meet a lost answer or an error
 _REDIS_TROUBLE_LASTS_S: Final = 1.0  # as long as a gateway does not ask Redis after a failure
@@ -162,6 +162,12 @@ class Lies:
             self._verbs += ("close",)
             self.kinds["closes refused"] = lambda: {"close": "refuse"}
             self.kinds["closes that race a payment"] = lambda: {"close": "paid_race"}
+        if channel in CAPTURING:
+            self._verbs += ("capture", "capture")
+            self.kinds["answers lost before debiting"] = lambda: self._lost("capture", after=False)
+            self.kinds["answers lost after debiting"] = lambda: self._lost("capture", after=True)
+        if channel in BY_HAND:
+            self.kinds["cancelled slips not paid"] = lambda: {"boleto_cancel": "blocks"}
         if channel == "wechat":
             self.kinds["answers badly signed"] = lambda: {"probe_answers": _TIMES}
         if channel == "alipay":
@@ -191,7 +197,7 @@ class Lies:
         answer = await self._client.call(
             "POST",
             self._url,
-            {"channel": self._channel, "pace": PACE, **said},
+            {"channel": self._channel, "pace": PACE, "boleto_cancel": "still_pays", **said},
             patience_s=_SANDBOX_ANSWERS_WITHIN_S,
         )
         assert answer.good, answer.body
@@ -209,8 +215,8 @@ class Lies:
                 left = _TIMES - 1
             self._tally.struck[kind] += _TIMES - left
 
-    def _lost(self, *, after: bool) -> dict[str, object]:
-        verb = self._random.choice(self._verbs)
+    def _lost(self, verb: str = "", *, after: bool) -> dict[str, object]:
+        verb = verb or self._random.choice(self._verbs)
         return {"lose_answer": {"verb": verb, "after_executing": after, "times": _TIMES}}
 
     def _error(self, *, after: bool) -> dict[str, object]:

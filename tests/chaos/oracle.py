@@ -11,7 +11,7 @@ from typing import Final
 from msgspec import Struct
 
 from tests.chaos.evidence import AttemptRow, Entry, Evidence, OrderRow, RefundRow
-from tests.chaos.place import CHANNELS, PULLER, SHOP
+from tests.chaos.place import BY_HAND, CHANNELS, PULLER, SHOP
 from tests.chaos.reader import Reader
 
 _IN_THE_BOOK: Final = {"open": "unpaid", "paid": "awaiting_shipment", "closed": "closed"}
@@ -122,6 +122,7 @@ def _faults_of_the_money(
     """What was kept, but for what the merchant wanted returned, is nothing or the price."""
     taken = sum(capture.amount for entry in entries for capture in entry.captures)
     returned = sum(r.amount for entry in entries for r in entry.refunds if r.state == "done")
+    returned += sum(r.amount for r in refunds if r.by_hand and r.state == "done")
     wanted = sum(r.amount for r in refunds if r.reason == "merchant" and r.state == "done")
     price = order.amount if order.state == "paid" else 0
     if wanted > price:
@@ -148,6 +149,8 @@ def _faults_of_the_attempts(
     for ref in recorded - taken:
         yield f"the payment {ref} was recorded and never made"
     for attempt in attempts:
+        if attempt.debited_late:
+            yield f"attempt {attempt.number} was to be debited after the order had ended"
         if attempt.state in ("created", "paying") and attempt.unasked:
             yield f"attempt {attempt.number} is {attempt.state}, and nobody asks about it"
 
@@ -163,7 +166,11 @@ def _faults_of_the_refunds(
     for refund in refunds:
         if refund.state != "done":
             yield f"refund {refund.number} is {refund.state}: {refund.note}"
-    ours = Counter((r.number, r.amount) for r in refunds if r.state == "done")
+    channels = {attempt.id: attempt.channel for attempt in attempts}
+    for refund in refunds:
+        if refund.state == "done" and refund.by_hand != (channels[refund.attempt] in BY_HAND):
+            yield f"refund {refund.number} was given back by hand: {refund.by_hand}"
+    ours = Counter((r.number, r.amount) for r in refunds if r.state == "done" and not r.by_hand)
     theirs = Counter((r.number, r.amount) for e in entries for r in e.refunds if r.state == "done")
     for number, amount in theirs - ours:
         yield f"the channel refunded {amount} as {number}, of which we do not know"

@@ -16,11 +16,21 @@ from gateway.merchants import add_channel, add_merchant, let_key_in
 from gateway.migrate import migrate
 from gateway.operators import add_operator
 from gateway.ports import free_port
-from gateway.sandbox.keys import alipay_account, sandbox_keys, unionpay_account, wechat_account
+from gateway.sandbox.keys import (
+    alipay_account,
+    paypal_account,
+    sandbox_keys,
+    stripe_account,
+    unionpay_account,
+    wechat_account,
+)
 from gateway.secrets import Cipher, new_api_key, new_webhook_secret
 
 HOST: Final = "127.0.0.1"
-CHANNELS: Final = ("wechat", "alipay", "unionpay")
+CHANNELS: Final = ("wechat", "alipay", "unionpay", "paypal", "card", "boleto")
+# Those that debit on our call alone; and those that give nothing back, so that a person does.
+CAPTURING: Final = ("paypal", "card")
+BY_HAND: Final = ("boleto",)
 SHOP: Final = "demo"
 PULLER: Final = "pull"
 # As real accounts, but asked more often: what is lost here must be found within the run.
@@ -33,8 +43,25 @@ _ACCOUNT: Final = {
 _GUARDS: Final = (
     "one_captured_per_order",
     "one_offered_per_order",
+    "one_capture_claim_per_order",
     "one_surplus_refund_per_attempt",
 )
+
+
+class Counter(Struct, frozen=True):
+    """Where one can buy: at whose, in which currency, and what there is to pay with."""
+
+    merchant: str
+    currency: str
+    channels: tuple[str, ...]
+
+
+# How many of ten buyers go where.
+COUNTERS: Final[Mapping[Counter, int]] = {
+    Counter(SHOP, "CNY", ("wechat", "alipay", "unionpay", "paypal")): 6,
+    Counter(PULLER, "CNY", ("wechat", "alipay", "unionpay", "card")): 2,
+    Counter(PULLER, "BRL", ("card", "boleto")): 2,
+}
 
 
 class Ports(Struct, frozen=True):
@@ -66,6 +93,12 @@ class Place(Struct, frozen=True):
     @property
     def sandbox_url(self) -> str:
         return f"http://{HOST}:{self.ports.sandbox}"
+
+    @property
+    def webhooks(self) -> Mapping[str, str]:
+        """Where the channels that are told so once send news, by kind of account."""
+        named = {"paypal": f"paypal_{SHOP}", "stripe": f"stripe_{PULLER}"}
+        return {kind: f"{self.gateway_url}/callbacks/{account}" for kind, account in named.items()}
 
     @property
     def shop_url(self) -> str:
@@ -119,16 +152,21 @@ async def set_up(
 async def _set_up_merchants(
     conn: "asyncpg.Connection[asyncpg.Record]", cipher: Cipher, place: Place
 ) -> None:
-    keys = sandbox_keys(place.folder / "sandbox")
+    keys, url = sandbox_keys(place.folder / "sandbox"), place.sandbox_url
+    both = {
+        "wechat": wechat_account(keys, f"{url}/wechat"),
+        "alipay": alipay_account(keys, f"{url}/alipay"),
+        "unionpay": unionpay_account(keys, f"{url}/unionpay"),
+    }
+    # Where these tell of payments is said once for all, so each is one merchant's.
     accounts = {
-        "wechat": wechat_account(keys, f"{place.sandbox_url}/wechat"),
-        "alipay": alipay_account(keys, f"{place.sandbox_url}/alipay"),
-        "unionpay": unionpay_account(keys, f"{place.sandbox_url}/unionpay"),
+        SHOP: both | {"paypal": paypal_account(keys, f"{url}/paypal")},
+        PULLER: both | {"stripe": stripe_account(keys, f"{url}/stripe")},
     }
     notify_urls = {SHOP: f"{place.shop_url}/webhooks/payonce", PULLER: None}
     for merchant, notify_url in notify_urls.items():
         await add_merchant(conn, cipher, merchant, merchant, notify_url, place.webhook_secret)
         await let_key_in(conn, merchant, place.api_keys[merchant])
-        for kind, account in accounts.items():
+        for kind, account in accounts[merchant].items():
             name = f"{kind}_{merchant}"
             await add_channel(conn, cipher, merchant, name, kind, account | _ACCOUNT)

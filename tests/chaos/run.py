@@ -118,6 +118,9 @@ async def _go(run: Run, blows: Blows) -> Report:
     lies = lies_of_all(run.random, run.tally, run.place, run.client)
     for liar in lies:
         await liar.be_honest()
+    for kind, url in run.place.webhooks.items():
+        said = {"kind": kind, "url": url}
+        await run.client.call("POST", f"{run.place.sandbox_url}/_control/webhooks", said)
     began = time.monotonic()
     async with _in_the_background(run):
         await _strike_and_flow(run, blows, lies, began)

@@ -46,4 +46,5 @@ async def test_without_its_guards_the_same_load_pays_orders_twice(say: Say) -> N
     found = "\n".join(report.violations)
     assert "is paid 2 times over" in found, report.text()
     assert "gave a way to pay" in found, report.text()
+    assert "was to be debited after the order had ended" in found, report.text()
     say(f"{len(report.wrong)} violations in {report.counts.orders} orders")
