@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from gateway.channels.base import VoucherAction
+from gateway.channels.base import CreateRequest, VoucherAction
 from gateway.errors import ChannelDown
 from gateway.merchants import add_channel
 from gateway.model import (
@@ -340,6 +340,29 @@ async def test_a_slip_paid_twice_is_a_sibling_surplus_and_a_manual_case(rig: Rig
     assert await states(rig, order) == [AttemptState.CAPTURED, AttemptState.SURPLUS]
     await carry_on(rig)
     assert (await only_refund(rig, order)).state is RefundState.HELD
+
+
+async def test_a_slip_made_again_when_its_key_was_forgotten_is_a_second_payment(rig: Rig) -> None:
+    """F33: a day later a repeat is a new slip under the old number. Ours takes a new number then
+    (`repeat_window`); this one is made behind its back.
+    """
+    order = await in_reais(rig)
+    number, _ = await slip(rig, order)
+    (attempt,) = await attempts_of(rig, order)
+    account = await rig.desk.accounts.of_attempt(attempt)
+    assert account is not None
+    await rig.faults("boleto", clock_shift_s=25 * 3600)
+    await account.adapter.create(msgspec.json.decode(attempt.parameters, type=CreateRequest))
+    await rig.faults("boleto", clock_shift_s=0)
+    first, second = list(await entries(rig))
+    assert first == number
+    await rig.pay(second, channel="boleto")
+    await rig.until_order(order, OrderState.PAID)
+    await rig.pay(first, channel="boleto")
+    await until_owed(rig, order)
+    assert await states(rig, order) == [AttemptState.CAPTURED, AttemptState.SURPLUS]
+    refs = [each.payment_ref for each in await attempts_of(rig, order)]
+    assert len(set(refs)) == 2
 
 
 async def test_a_slip_whose_answer_was_lost_is_found_by_its_number(rig: Rig) -> None:

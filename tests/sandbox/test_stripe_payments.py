@@ -1,12 +1,16 @@
 """Stripe's payments: the page, the hold, the capture, the slip, and what is told of them."""
 
 import hmac
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
 import pytest
+from stdnum import luhn
 
 from gateway.sandbox.keys import SandboxKeys
+from gateway.sandbox.stripe_slips import new_barcode, stripes, typed_line
+from gateway.web import boleto
 from tests.sandbox.conftest import StartSandbox
 from tests.sandbox.merchant import Answer, Json, Receiver
 from tests.sandbox.stripe_merchant import INTENTS, SESSIONS, StripeMerchant, error_of
@@ -202,3 +206,20 @@ async def test_forged_news_is_signed_by_somebody_else(
         return told["v1"] == hmac.new(secret, message, "sha256").hexdigest()
 
     assert sorted(genuine(dict(sent.headers), sent.body) for sent in sends) == [False, True]
+
+
+def test_a_slips_line_and_bars_are_read_by_others_as_they_were_meant() -> None:
+    """By the check digits of others, and as the gateway draws the same bars."""
+    due = datetime(2026, 11, 25, 23, 59, tzinfo=UTC)
+    barcode = new_barcode(123456, due)
+    line = typed_line(barcode)
+    for field in (line[:10], line[10:21], line[21:32]):
+        luhn.validate(field)
+    assert barcode.endswith(line[4:9] + line[10:20] + line[21:31])
+    assert line.endswith("0000123456")
+    assert boleto.code_of(line) == barcode
+    widths = [3 if wide == "1" else 1 for wide in boleto.elements(barcode)]
+    assert [width for _, width in stripes(barcode)] == widths[::2]
+    assert [place for place, _ in stripes(barcode)] == [
+        sum(widths[:index]) for index in range(0, len(widths), 2)
+    ]
