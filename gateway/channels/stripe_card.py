@@ -115,20 +115,22 @@ class StripeCard(Stripe):
         Raises ChannelRefused only where Stripe says that it was not debited: an error that it
         repeats for a day under a `request_id` is another's to get round.
         """
-        intent = await self._approved(request)
-        heard = await self.debit(intent.id, request.request_id)
+        approved = await self._approved(request)
+        heard = await self.debit(approved.id, request.request_id)
         if heard.error is None:
-            debited = heard.expect(PaymentIntent)
+            intent: PaymentIntent | None = heard.expect(PaymentIntent)
         else:
-            debited = await self.intent(intent.id, request.number) or intent
-        must_be(request.number, number_in(debited.metadata))
-        match debited.status:
+            intent = await self.intent(approved.id, request.number)
+        if intent is None:
+            raise ChannelUnavailable("what was to be captured is not there any more")
+        must_be(request.number, number_in(intent.metadata))
+        match intent.status:
             case IntentStatus.SUCCEEDED | IntentStatus.PROCESSING:
-                return self.report(request.number, debited)
+                return self.report(request.number, intent)
             case _ if heard.error is not None:
                 raise refuse_capture(heard.error)
             case _:
-                raise ChannelUnavailable(f"after a capture the payment is {debited.status}")
+                raise ChannelUnavailable(f"after a capture the payment is {intent.status}")
 
     async def close(self, number: str, channel_ref: str = "") -> CloseResult:
         """End the session while it is open, and let go of what is held on the card."""
