@@ -184,6 +184,20 @@ async def age(rig: Rig, order: Order, by: timedelta) -> None:
     await rig.desk.pool.execute(f"UPDATE attempts SET {older} WHERE order_id = $1", order.id, by)
 
 
+async def test_a_bank_that_does_not_answer_is_asked_again_for_the_same_slip(
+    rig: Rig, bank: Bank
+) -> None:
+    order = await rig.order()
+    buyer = Buyer(rig, order)
+    bank.silent = True
+    assert (await make_slip(buyer)).kind == "unanswered"
+    bank.silent = False
+    assert (await buyer.choose(SLIP)).kind == "voucher"
+    (slip,) = bank.slips.values()
+    assert slip.request.buyer is not None
+    assert slip.request.buyer.name == "Ana Souza"
+
+
 async def test_an_order_that_is_over_has_no_form(rig: Rig, bank: Bank) -> None:
     order = await rig.order()
     buyer = Buyer(rig, order)
