@@ -196,6 +196,7 @@ class Buyer:
         url = f"{self._world.place.sandbox_url}/_control/pay"
         paid = (await self._world.client.call("POST", url, body)).good
         if paid:
+            self._world.sightings.paid.add(choice.number)
             self._world.sightings.note(self.order, f"paid {choice.number} by {choice.channel}")
         return paid
 

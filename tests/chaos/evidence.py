@@ -20,7 +20,8 @@ _ORDERS: Final = """
 _ATTEMPTS: Final = """
     SELECT a.order_id, a.id, a.channel, a.number, a.state, a.payment_ref, a.received_amount,
         a.ask_at IS NULL OR a.ask_at < now() - interval '40 seconds',
-        coalesce(a.capture_claimed_at > coalesce(o.paid_at, o.closed_at), false)
+        coalesce(a.capture_claimed_at > coalesce(o.paid_at, o.closed_at), false),
+        a.state IN ('created', 'paying') AND NOT a.superseded
     FROM attempts a JOIN orders o ON o.id = a.order_id
 """
 _REFUNDS: Final = """
@@ -58,6 +59,7 @@ class AttemptRow(Struct, frozen=True):
     received: int | None
     unasked: bool
     debited_late: bool
+    offered: bool
 
 
 class RefundRow(Struct, frozen=True):

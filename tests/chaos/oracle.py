@@ -5,7 +5,7 @@ what neither can know: which numbers belong to an order, and what was told of it
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -47,9 +47,17 @@ class Counts(Struct, frozen=True):
     channels: Mapping[str, Share]
 
 
-def judge(evidence: Evidence, readers: Sequence[Reader]) -> list[Violation]:
-    """Say what is not as it must be, or not yet."""
+def judge(evidence: Evidence, readers: Sequence[Reader], paid: Collection[str]) -> list[Violation]:
+    """Say what is not as it must be, or not yet; `paid` are the numbers that buyers paid, or let be
+    debited.
+    """
     found = [
+        Violation(order, f"attempt {attempt.number} was paid or approved, and is still offered")
+        for order, attempts in evidence.attempts.items()
+        for attempt in attempts
+        if attempt.offered and attempt.number in paid
+    ]
+    found += [
         Violation(order.id, fault)
         for order in evidence.orders
         for fault in _faults_of(order, evidence)

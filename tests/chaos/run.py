@@ -218,7 +218,7 @@ async def _drain(run: Run) -> tuple[Evidence, list[Violation]]:
     until = time.monotonic() + run.plan.drain_within_s
     while True:
         evidence = await gather_evidence(run.place, run.client)
-        violations = judge(evidence, run.readers)
+        violations = judge(evidence, run.readers, run.sightings.paid)
         if not violations or time.monotonic() > until:
             return evidence, violations
         await asyncio.sleep(_LOOK_AGAIN_S)

@@ -40,6 +40,7 @@ class Sightings:
     def __init__(self) -> None:
         self.answers: Counter[str] = Counter()
         self.problems: list[str] = []  # what no fault excuses
+        self.paid: set[str] = set()  # the numbers that buyers paid, or let be debited
         self._given: dict[str, list[Given]] = defaultdict(list)
         self._ended: dict[str, tuple[float, str]] = {}
         self._notes: dict[str, list[tuple[float, str]]] = defaultdict(list)
