@@ -37,6 +37,8 @@ async def calls(merchant: Merchant) -> dict[object, object]:
         ("scan", {"channel": "wechat"}, "number"),
         ("decline", {"number": NUMBER}, "channel"),
         ("faults", {}, "channel"),
+        ("webhooks", {"kind": "stripe", "url": "nowhere"}, "url"),
+        ("webhooks", {"kind": "stripe"}, "url"),
         ("faults", {"channel": "wechat", "drop_callbacks": 1.1}, "drop_callbacks"),
         ("faults", {"channel": "wechat", "close": "sometimes"}, "close"),
         ("faults", {"channel": "wechat", "lose_answer": {"verb": "steal"}}, "lose_answer.verb"),
