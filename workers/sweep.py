@@ -20,6 +20,7 @@ from gateway.db.due import UnknownCallback
 from gateway.model import ChannelReport, Evidence, RefundReport
 from gateway.outages import tell
 from gateway.payments.asking import ask_overdue
+from gateway.payments.calling import read_callback
 from gateway.payments.closing import expire_due
 from gateway.payments.desk import Desk
 from gateway.payments.refunding import refund_due
@@ -92,7 +93,8 @@ async def _settle_kept(desk: Desk, kept: UnknownCallback) -> None:
         return
     headers = msgspec.json.decode(kept.headers, type=dict[str, str])
     # It was fresh when it was kept, and is judged by that moment.
-    report = account.adapter.read(Callback(headers, kept.body, kept.received_at)).report
+    callback = Callback(headers, kept.body, kept.received_at)
+    report = (await read_callback(account.adapter, callback)).report
     evidence = Evidence(kept.account, kept.notification_id, kept.number, kept.headers, kept.body)
     try:
         match report:

@@ -9,8 +9,9 @@ import time
 from collections.abc import Awaitable
 from typing import Final, TypeVar
 
+from gateway.channels.base import Callback, CallbackRead, Channel
 from gateway.db.attempts import Asking
-from gateway.errors import ChannelRefused, ChannelUnavailable
+from gateway.errors import ChannelRefused, ChannelUnavailable, UnknownKey
 from gateway.model import Attempt, ChannelReport
 from gateway.payments.accounts import Account
 from gateway.telemetry import CHANNEL_CALL_SECONDS, span
@@ -49,3 +50,15 @@ async def call(account: Account, verb: str, answer: Awaitable[Answer]) -> Answer
             time.perf_counter() - began
         )
     return answered
+
+
+async def read_callback(adapter: Channel, callback: Callback) -> CallbackRead:
+    """Read a callback; what it is signed with may first have to be fetched from the channel.
+
+    Raises BadCallback, or ChannelUnavailable where that could not be fetched.
+    """
+    try:
+        return adapter.read(callback)
+    except UnknownKey:
+        await adapter.refresh_keys()
+        return adapter.read(callback)

@@ -6,9 +6,10 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from gateway.channels.base import Callback, CallbackRead, Channel
-from gateway.errors import BadCallback, ChannelUnavailable, NotFound, PayloadTooLarge, UnknownKey
+from gateway.channels.base import Callback, Channel
+from gateway.errors import BadCallback, ChannelUnavailable, NotFound, PayloadTooLarge
 from gateway.model import ChannelReport, Evidence, Outcome, RefundReport
+from gateway.payments.calling import read_callback
 from gateway.payments.capturing import go_on
 from gateway.payments.desk import Desk
 from gateway.payments.settle import Settled, UnknownNumber
@@ -30,7 +31,7 @@ async def receive(request: web.Request) -> web.Response:
     adapter = account.adapter
     callback = await _callback(request)
     try:
-        read = await _read(adapter, callback)
+        read = await read_callback(adapter, callback)
     except BadCallback as error:
         return _refused(adapter, account.id, error.reason, str(error))
     except ChannelUnavailable:
@@ -89,15 +90,6 @@ async def _callback(request: web.Request) -> Callback:
         raise PayloadTooLarge(f"A callback has at most {MAX_BODY} bytes.")
     headers = {name.lower(): value for name, value in request.headers.items()}
     return Callback(headers, body, datetime.now(UTC))
-
-
-async def _read(adapter: Channel, callback: Callback) -> CallbackRead:
-    """Read it; one signed with a key that we have not downloaded yet is read once more."""
-    try:
-        return adapter.read(callback)
-    except UnknownKey:
-        await adapter.refresh_keys()
-        return adapter.read(callback)
 
 
 def _evidence(account: str, notification: str, number: str, callback: Callback) -> Evidence:
