@@ -17,6 +17,7 @@ from gateway.payments.accounts import Account
 from gateway.telemetry import CHANNEL_CALL_SECONDS, span
 
 DEADLINE_S: Final = 5.0
+_LACKS: Final = 2  # things that a callback may lack, one behind the other
 
 Answer = TypeVar("Answer")
 
@@ -53,12 +54,14 @@ async def call(account: Account, verb: str, answer: Awaitable[Answer]) -> Answer
 
 
 async def read_callback(adapter: Channel, callback: Callback) -> CallbackRead:
-    """Read a callback; what it is signed with may first have to be fetched from the channel.
+    """Read a callback; what it is signed with may first have to be fetched from the channel, and,
+    where the channel is asked besides whether it is its own, the answer to that.
 
     Raises BadCallback, or ChannelUnavailable where that could not be fetched.
     """
-    try:
-        return adapter.read(callback)
-    except UnknownKey:
-        await adapter.refresh_keys()
-        return adapter.read(callback)
+    for _ in range(_LACKS):
+        try:
+            return adapter.read(callback)
+        except UnknownKey:
+            await adapter.refresh_keys()
+    return adapter.read(callback)

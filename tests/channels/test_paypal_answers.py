@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
@@ -11,8 +12,9 @@ from msgspec.structs import replace
 
 from gateway.channels.base import CaptureRequest, RefundRequest
 from gateway.channels.paypal import PayPal
+from gateway.channels.paypal_reports import Reports
 from gateway.channels.paypal_wire import Capture, Event, Order, Refund, read_body
-from gateway.errors import ChannelRefused, ChannelUnavailable
+from gateway.errors import BadCallback, ChannelRefused, ChannelUnavailable
 from gateway.model import ChannelReport, Outcome, RefundState
 from gateway.money import Money
 from tests.channels.bench import made, paid_and_refund_of, query_refund, request_of
@@ -327,6 +329,22 @@ def test_any_bytes_are_a_whole_body_or_none(body: bytes) -> None:
     for kind in (Order, Capture, Refund, Event):
         read = read_body(body, kind)
         assert read is None or isinstance(read, kind)
+
+
+@given(
+    st.sampled_from(["CHECKOUT.ORDER", "PAYMENT.CAPTURE", "PAYMENT.REFUND", "X"]),
+    st.sampled_from(["APPROVED", "COMPLETED", "PENDING", "DENIED", "REFUNDED", "REVERSED", ""]),
+    BODIES | st.just(order("APPROVED")) | st.just(capture("COMPLETED")),
+)
+def test_any_resource_of_an_event_is_a_report_or_nothing_or_refused(
+    subject: str, happened: str, resource: object
+) -> None:
+    event = Event("WH-1", f"{subject}.{happened}", msgspec.Raw(json.dumps(resource).encode()))
+    try:
+        told = Reports("acct_1", MERCHANT_ID).told(event)
+    except BadCallback:
+        return
+    assert told is None or told.account == "acct_1"
 
 
 async def test_any_bytes_are_a_report_or_unavailable_and_nothing_else(bench: StubBench) -> None:

@@ -120,6 +120,23 @@ async def test_what_the_buyer_approves_is_debited_when_the_webhook_comes(rig: Ri
     assert "paypal-transmission-sig" in msgspec.json.decode(kept)
 
 
+@pytest.mark.parametrize("how", ["certificate", "paypal", "both"])
+async def test_however_webhooks_are_verified_the_first_one_is_believed(
+    rig: Rig, keys: SandboxKeys, how: str
+) -> None:
+    account = paypal_account(keys, f"{rig.sandbox_url}/paypal") | {"verify_webhooks": how}
+    async with rig.desk.pool.acquire() as conn:
+        cipher = Cipher(rig.settings.secret_keys)
+        await add_channel(conn, cipher, MERCHANT, "pp", "paypal", account)
+    await hears(rig)
+    order, number = await offered(rig)
+    await approve(rig, number)
+    await rig.until_order(order, OrderState.PAID)
+    async with rig.http.get(f"{rig.sandbox_url}/_control/callbacks") as answer:
+        sent = {each["kind"]: each["sends"] for each in (await answer.json())["data"]}
+    assert sent["CHECKOUT.ORDER.APPROVED"] == 1
+
+
 async def test_the_order_is_told_so_that_paypal_can_block_a_second_payment_of_it(
     rig: Rig,
 ) -> None:
