@@ -90,17 +90,7 @@ class StripeNews:
         if url is None:
             return
         channel = payment.channel
-        event = {
-            "id": new_id("evt"),
-            "object": "event",
-            "api_version": VERSION,
-            "created": int(self._shared.faults.now(channel).timestamp()),
-            "data": {"object": about},
-            "livemode": False,
-            "pending_webhooks": 1,
-            "request": {"id": None, "idempotency_key": None},
-            "type": kind,
-        }
+        event = self._event(channel, kind, about)
         secret = f"whsec_{secrets.token_hex(16)}" if forged else self._secret
 
         def sign(body: bytes) -> dict[str, str]:
@@ -124,6 +114,19 @@ class StripeNews:
             answer_within_s=ANSWER_WITHIN_S,
         )
         self._shared.callbacks.post(callback)
+
+    def _event(self, channel: str, kind: str, about: Json) -> Json:
+        return {
+            "id": new_id("evt"),
+            "object": "event",
+            "api_version": VERSION,
+            "created": int(self._shared.faults.now(channel).timestamp()),
+            "data": {"object": about},
+            "livemode": False,
+            "pending_webhooks": 1,
+            "request": {"id": None, "idempotency_key": None},
+            "type": kind,
+        }
 
     def _headers(self, channel: str, secret: str, body: bytes) -> dict[str, str]:
         sent_at = int(self._shared.faults.now(channel).timestamp())

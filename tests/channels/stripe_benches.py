@@ -34,7 +34,8 @@ from tests.channels.alipay_benches import Ledger, merchant_server
 from tests.channels.around import Around
 from tests.channels.bench import Trouble, Verb
 from tests.channels.wechat_benches import serving
-from tests.fakes.stripe_stub import KEY, SECRET, Fault, Json, StripeStub, signed
+from tests.fakes.stripe_objects import KEY, SECRET, Fault, Json, signed
+from tests.fakes.stripe_stub import StripeStub
 
 ACCOUNT = "acct_1"
 HURRY_S = 0.1

@@ -18,7 +18,7 @@ from gateway.model import ChannelReport, Outcome, RefundReport, RefundState, Sou
 from gateway.money import Money
 from tests.channels.bench import made, reason_of
 from tests.channels.stripe_benches import StubBench, received, stub_bench
-from tests.fakes.stripe_stub import Json, signed
+from tests.fakes.stripe_objects import Json, signed
 
 NUMBER = "01KACB3V9D6H2M4XQ7R8S5T0WZ"
 VECTOR = (Path(__file__).parent / "vectors" / "stripe" / "event.json").read_bytes()
@@ -230,7 +230,7 @@ async def test_whatever_is_signed_is_read_or_refused_and_nothing_else(bench: Stu
         ["payment_intent.succeeded", "payment_intent.amount_capturable_updated", "refund.updated"]
     )
 
-    @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
     @given(kinds, st.dictionaries(fields, JSON, max_size=4), st.binary(max_size=60), st.booleans())
     def look(kind: str, changes: Json, raw: bytes, as_it_is: bool) -> None:
         about = {**(REFUND if kind.startswith("refund") else INTENT), **changes}

@@ -18,7 +18,7 @@ from gateway.ids import time_of, time_ordered
 from gateway.money import Money
 from tests.channels.bench import BUYER, made, request_of
 from tests.channels.stripe_benches import stub_bench
-from tests.fakes.stripe_stub import KEY
+from tests.fakes.stripe_objects import KEY
 
 NUMBER = "01KACB3V9D6H2M4XQ7R8S5T0WZ"
 CARD = CreateRequest(
