@@ -1,10 +1,12 @@
 """What is said to Stripe, field by field; the same request says the same, whenever it is made."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from msgspec.structs import replace
 
+from gateway import ids
 from gateway.channels.base import (
     CaptureRequest,
     CreateRequest,
@@ -56,7 +58,21 @@ def test_a_session_holds_what_is_confirmed_and_debits_nobody() -> None:
 def test_a_session_ends_within_a_day_of_its_number_however_long_its_order_waits() -> None:
     late = replace(CARD, pay_by=CARD.pay_by + timedelta(days=30))
     until = int(session_fields(late)["expires_at"])
-    assert until == int((time_of(NUMBER) + timedelta(hours=24)).timestamp())
+    assert until == int((time_of(NUMBER) + timedelta(hours=23, minutes=58)).timestamp())
+
+
+async def test_a_clock_that_is_a_minute_ahead_of_stripes_asks_for_no_session_too_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Stripe counts its day from its own now; refused, each try would spend another number."""
+    async with stub_bench("card") as bench:
+        with monkeypatch.context() as ahead:
+            ahead.setattr(ids, "_last", 0)
+            minute_ahead_ns = time.time_ns() + 60 * 10**9
+            ahead.setattr(time, "time_ns", lambda: minute_ahead_ns)
+            request = request_of(bench)
+        await bench.channel.create(replace(request, pay_by=request.pay_by + timedelta(days=3)))
+        assert len(bench.stub.sessions) == 1
 
 
 def test_a_slip_says_who_pays_and_for_how_many_days() -> None:
