@@ -38,11 +38,53 @@ class Reports:
             raise ChannelUnavailable("the order is completed, but PayPal does not say how")
         return report
 
-    def _is_ours(self, order: Order) -> bool:
-        return all(self._paid_to_us(unit.payee.merchant_id) for unit in order.purchase_units)
+    def told(self, event: Event) -> ChannelReport | RefundReport | None:
+        """Translate an event; None: it is genuine, and nothing that we act on."""
+        match event.event_type.rpartition("."):
+            case ("CHECKOUT.ORDER", _, "APPROVED"):
+                return self._told_of_order(_resource(event, Order))
+            case ("PAYMENT.CAPTURE", _, "COMPLETED" | "PENDING" | "DENIED" | "DECLINED"):
+                return self._told_of_capture(_resource(event, Capture))
+            case ("PAYMENT.CAPTURE", _, "REFUNDED") | ("PAYMENT.REFUND", _, _):
+                refund = _resource(event, Refund)
+                number = refund.number
+                return self.refunded(refund, number, Source.CALLBACK) if number else None
+            case _:
+                # Also what PayPal took back (REVERSED): that is between the merchant and PayPal.
+                return None
 
-    def _paid_to_us(self, merchant_id: str) -> bool:
-        return not (self._merchant_id and merchant_id) or merchant_id == self._merchant_id
+    def refunded(self, refund: Refund, number: str, source: Source) -> RefundReport:
+        """Translate a refund, by the number that it was asked for with."""
+        return RefundReport(
+            self._account,
+            number,
+            refund_state_of(refund.status),
+            source,
+            refund_ref=refund.id,
+            money=refund.amount.money if refund.amount is not None else None,
+        )
+
+    def _told_of_order(self, order: Order) -> ChannelReport | None:
+        if not order.number:
+            return None
+        if not self._is_ours(order):
+            raise BadCallback("merchant", "the webhook is about a payment to another merchant")
+        report = self._report(order, Source.CALLBACK)
+        if report is None:
+            raise BadCallback("format", "the webhook does not say how the order was completed")
+        return report
+
+    def _told_of_capture(self, capture: Capture) -> ChannelReport | None:
+        if not capture.custom_id:
+            return None  # of an order that was not made by us
+        if not self._paid_to_us(capture.payee.merchant_id):
+            raise BadCallback("merchant", "the webhook is about a payment to another merchant")
+        outcome = capture_outcome_of(capture)
+        number, order_id = capture.custom_id, capture.order_id
+        if outcome is Outcome.PAID:
+            refunded = refunded_of(capture, None)
+            return self._paid(capture, number, order_id, refunded, Source.CALLBACK)
+        return ChannelReport(self._account, number, outcome, Source.CALLBACK, channel_ref=order_id)
 
     def _report(self, order: Order, source: Source) -> ChannelReport | None:
         """Translate an order; None when it claims to be over without saying how."""
@@ -70,51 +112,11 @@ class Reports:
             channel_ref=order_id,
         )
 
-    def told(self, event: Event) -> ChannelReport | RefundReport | None:
-        """Translate an event; None: it is genuine, and nothing that we act on."""
-        match event.event_type.rpartition("."):
-            case ("CHECKOUT.ORDER", _, "APPROVED"):
-                return self._told_of_order(_resource(event, Order))
-            case ("PAYMENT.CAPTURE", _, "COMPLETED" | "PENDING" | "DENIED" | "DECLINED"):
-                return self._told_of_capture(_resource(event, Capture))
-            case ("PAYMENT.CAPTURE", _, "REFUNDED" | "REVERSED") | ("PAYMENT.REFUND", _, _):
-                refund = _resource(event, Refund)
-                number = refund.number
-                return self.refunded(refund, number, Source.CALLBACK) if number else None
-            case _:
-                return None
+    def _is_ours(self, order: Order) -> bool:
+        return all(self._paid_to_us(unit.payee.merchant_id) for unit in order.purchase_units)
 
-    def _told_of_order(self, order: Order) -> ChannelReport | None:
-        if not order.number:
-            return None
-        if not self._is_ours(order):
-            raise BadCallback("merchant", "the webhook is about a payment to another merchant")
-        report = self._report(order, Source.CALLBACK)
-        if report is None:
-            raise BadCallback("format", "the webhook does not say how the order was completed")
-        return report
-
-    def _told_of_capture(self, capture: Capture) -> ChannelReport | None:
-        if not capture.custom_id:
-            return None  # of an order that was not made by us
-        if not self._paid_to_us(capture.payee.merchant_id):
-            raise BadCallback("merchant", "the webhook is about a payment to another merchant")
-        outcome = capture_outcome_of(capture)
-        number, order_id = capture.custom_id, capture.order_id
-        if outcome is Outcome.PAID:
-            refunded = refunded_of(capture, None)
-            return self._paid(capture, number, order_id, refunded, Source.CALLBACK)
-        return ChannelReport(self._account, number, outcome, Source.CALLBACK, channel_ref=order_id)
-
-    def refunded(self, refund: Refund, number: str, source: Source) -> RefundReport:
-        return RefundReport(
-            self._account,
-            number,
-            refund_state_of(refund.status),
-            source,
-            refund_ref=refund.id,
-            money=refund.amount.money if refund.amount is not None else None,
-        )
+    def _paid_to_us(self, merchant_id: str) -> bool:
+        return not (self._merchant_id and merchant_id) or merchant_id == self._merchant_id
 
 
 def _resource(event: Event, kind: type[Resource]) -> Resource:

@@ -41,7 +41,7 @@ class SandboxChannel(Protocol):
         """Forget what is under way; the ledger is cleared by the caller."""
 
     def pay(self, number: str, *, amount: int | None, at: datetime | None, again: bool) -> Payment:
-        """The buyer pays. Raises NotPayable."""
+        """The buyer pays, or approves where the merchant debits. Raises NotPayable."""
 
     def scan(self, number: str) -> Payment:
         """The buyer scans or opens it. Raises NotPayable when the number is unknown."""

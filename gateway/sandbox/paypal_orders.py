@@ -100,19 +100,17 @@ class PayPalOrders:
         if self._invoice_is_paid(payment):
             raise PayPalRefusal(422, "DUPLICATE_INVOICE_ID")
         kept = replace(kept, capture_request_id=request_id)
-        match kept.instrument:
-            case "declined":
-                # The buyer has to choose something else, on the same page.
-                again = replace(kept, approved_at=None, capture_request_id="")
-                self._save(replace(payment, declines=payment.declines + 1), again)
-                raise PayPalRefusal(422, "INSTRUMENT_DECLINED")
-            case "reviewed":
-                pending = self._save(payment, replace(kept, pending=new_id(17)))
-                self._news.tell_pending(pending)
-                return pending, True
-            case _:
-                payment = self._save(payment, kept)
-                return self._take(payment, new_id(17), self._now()), True
+        if kept.instrument == DECLINED:
+            # The buyer has to choose something else, on the same page.
+            again = replace(kept, approved_at=None, capture_request_id="")
+            self._save(replace(payment, declines=payment.declines + 1), again)
+            raise PayPalRefusal(422, "INSTRUMENT_DECLINED")
+        if kept.instrument == REVIEWED:
+            pending = self._save(payment, replace(kept, pending=new_id(17)))
+            self._news.tell_pending(pending)
+            return pending, True
+        payment = self._save(payment, kept)
+        return self._take(payment, new_id(17), self._now()), True
 
     def pay(self, number: str, *, amount: int | None, at: datetime | None, again: bool) -> Payment:
         """What `/_control/pay` means here: the buyer approves; or the money on its way arrives.
