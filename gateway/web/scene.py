@@ -168,7 +168,7 @@ class Scene(Struct, frozen=True, kw_only=True):
             return None
         if self.slow and self.kind in (Kind.VOUCHER, Kind.EXPIRED):
             return 300
-        if self.kind in (Kind.PREPARING, Kind.COMPLETING):
+        if self.kind is Kind.PREPARING:
             return 2
         choosing = self.kind is Kind.CHOOSE and not self.ways.one_code
         return 30 if choosing else 5  # who is choosing is not to be disturbed
@@ -286,7 +286,7 @@ def _followed(attempt: Attempt, device: Device, ways: Ways, payer: str | None) -
 
 
 def _until(order: Order, attempt: Attempt | None, kind: Kind) -> datetime | None:
-    if kind.final or kind is Kind.EXPIRED:
+    if kind.final or kind in (Kind.EXPIRED, Kind.COMPLETING):
         return None
     if (
         kind in (Kind.SCAN, Kind.OPEN, Kind.VOUCHER)
