@@ -36,7 +36,7 @@ from gateway.web.problems import REQUEST_ID, problem_of
 from gateway.web.scene import Device, Kind, Scene, device_of, scene_of
 from gateway.web.scenery import draw_checkout, draw_details, draw_fragment, draw_problem
 from gateway.web.ways import ways_to_pay
-from gateway.web.wire import Shape, attempt_id, connection, read_body, read_json, send
+from gateway.web.wire import Shape, attempt_id, connection, read_form, read_json, send
 
 __all__ = ["apply", "fragment", "page", "q", "returned", "returned_by_form", "status", "ws"]
 
@@ -158,8 +158,7 @@ async def apply(request: web.Request) -> web.Response:
 async def _apply_by_form(request: web.Request) -> web.Response:
     """Apply, and send the browser back to the page, which shows how it went."""
     check_same_origin(request)
-    await read_body(request)
-    form = {name: str(value) for name, value in (await request.post()).items()}
+    form = await read_form(request)
     location = base_of(request)
     try:
         await _apply(request, _CHOICE.from_json(encode(nested(form))))
@@ -169,7 +168,7 @@ async def _apply_by_form(request: web.Request) -> web.Response:
         field = error.members["field"]
         if field == _PAYER_FIELD:
             location += "?problem=payer_unknown"  # it was known when the page was drawn
-        elif field.startswith("buyer."):
+        elif field.startswith("buyer.") and "channel" in form:
             return await _ask_who_pays(request, form)
         else:
             raise

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from typing import Final, Generic, NoReturn, TypeVar
+from urllib.parse import parse_qsl
 
 import asyncpg
 import msgspec
@@ -193,6 +194,14 @@ async def read_body(request: web.Request) -> bytes:
     except (RequestPayloadError, ConnectionError):
         # It broke off, or is not in the encoding that it names.
         raise InvalidRequest("body", "The body cannot be read to its end; send it again.") from None
+
+
+async def read_form(request: web.Request) -> dict[str, str]:
+    """Return the fields of a form, which browsers send in the encoding of our pages."""
+    try:
+        return dict(parse_qsl((await read_body(request)).decode(), keep_blank_values=True))
+    except UnicodeDecodeError:
+        raise InvalidRequest("body", "The form is not UTF-8; send it from our page.") from None
 
 
 async def read_json(request: web.Request) -> bytes:

@@ -52,7 +52,7 @@ class Buyer:
         path: str = "",
         *,
         headers: Mapping[str, str] | None = None,
-        form: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | bytes | None = None,
         json: object = None,
     ) -> Shown:
         said = {"User-Agent": self.user_agent, "Accept-Language": "en", **(headers or {})}

@@ -140,10 +140,22 @@ async def test_a_wrong_choice_is_refused_by_name(rig: Rig, body: object, field: 
     assert (answer.status, answer.json["field"]) == (422, field)
 
 
-async def test_a_wrong_form_is_a_page_that_says_so(rig: Rig) -> None:
+@pytest.mark.parametrize(
+    ("form", "charset", "status"),
+    [
+        (b"terminal=pc", "utf-8", 422),
+        (b"channel=\xff", "utf-8", 422),
+        (b"channel=%00", "nobodys", 422),
+        (b"buyer.name=%00", "utf-8", 422),
+    ],
+)
+async def test_a_wrong_form_is_a_page_that_says_so(
+    rig: Rig, form: bytes, charset: str, status: int
+) -> None:
     buyer = Buyer(rig, await rig.order())
-    answer = await buyer.call("POST", "/attempts", form={"terminal": "pc"})
-    assert answer.status == 422
+    headers = {"Content-Type": f"application/x-www-form-urlencoded; charset={charset}"}
+    answer = await buyer.call("POST", "/attempts", form=form, headers=headers)
+    assert answer.status == status
     assert "Something went wrong" in answer.text
 
 

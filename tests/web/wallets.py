@@ -28,7 +28,7 @@ class WalletBuyer(Buyer):
         path: str = "",
         *,
         headers: Mapping[str, str] | None = None,
-        form: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | bytes | None = None,
         json: object = None,
     ) -> Shown:
         sent = {"Cookie": cookie_header(self.cookies), **(headers or {})}
