@@ -67,6 +67,7 @@ class PayPal:
             self._refunds.under_way.resume(payment)
 
     def reset(self) -> None:
+        self._orders.forget()
         self._refunds.under_way.reset()
 
     def pay(self, number: str, *, amount: int | None, at: datetime | None, again: bool) -> Payment:

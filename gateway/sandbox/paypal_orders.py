@@ -4,7 +4,6 @@ A buyer has three hours to approve, and the merchant three hours from then to ca
 nobody captured in time is not there any more.
 """
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import msgspec
@@ -33,11 +32,20 @@ class PayPalOrders:
         self._ledger = shared.ledger
         self._faults = shared.faults
         self._news = news
+        self._made: dict[str, str] = {}  # PayPal's ids, by request id
+        self._paid: dict[str, str] = {}  # PayPal's ids, by invoice
+        for payment in self._ledger:
+            if payment.channel == KIND:
+                self._note(payment)
+
+    def forget(self) -> None:
+        self._made.clear()
+        self._paid.clear()
 
     def place(self, body: bytes, request_id: str) -> tuple[Payment, bool]:
         """Take an order; False: there was one with this request id. Raises PayPalRefusal."""
         check_key(request_id)
-        known = self._with(lambda kept: kept.request_id, request_id)
+        known = self._ledger.find_by_ref(KIND, self._made.get(request_id, ""))
         if known is not None and self._now() < known.created_at + KEY_LIFE:
             return known, False
         sent = _read(body)
@@ -62,6 +70,7 @@ class PayPalOrders:
             kept=written(Kept(request_id=request_id)),
         )
         self._ledger.save(payment)
+        self._note(payment)
         self._news.forge_paid(payment)
         return payment, True
 
@@ -149,6 +158,7 @@ class PayPalOrders:
         """Take the buyer's money and tell the merchant."""
         capture = Capture(ref=ref, amount=kept_of(payment).amount or payment.amount, paid_at=at)
         paid = self._ledger.pay(KIND, payment.number, capture, though_paid=though_paid)
+        self._note(paid)
         self._news.tell_paid(paid, capture)
         return paid
 
@@ -161,18 +171,17 @@ class PayPalOrders:
             raise NotPayable("unknown")
         return payment
 
-    def _with(self, key: Callable[[Kept], str], wanted: str) -> Payment | None:
-        mine = (payment for payment in self._ledger if payment.channel == KIND)
-        return next((one for one in mine if wanted and key(kept_of(one)) == wanted), None)
+    def _note(self, payment: Payment) -> None:
+        """Keep what an order is found again by."""
+        request_id, invoice = kept_of(payment).request_id, _invoice(payment)
+        if request_id:
+            self._made[request_id] = payment.ref
+        if invoice and payment.captures:
+            self._paid[invoice] = payment.ref
 
     def _invoice_is_paid(self, payment: Payment) -> bool:
         """Is another order with this invoice id paid? The merchant has PayPal block those."""
-        invoice = sent_of(payment).purchase_units[0].invoice_id
-        return bool(invoice) and any(
-            sent_of(one).purchase_units[0].invoice_id == invoice
-            for one in self._ledger
-            if one.channel == KIND and one.captures and one.ref != payment.ref
-        )
+        return self._paid.get(_invoice(payment), payment.ref) != payment.ref
 
     def _number(self, custom_id: str, ref: str) -> str:
         """The number in the ledger: the merchant's, and beside it that of another order with it."""
@@ -186,6 +195,10 @@ class PayPalOrders:
 
     def _now(self) -> datetime:
         return self._faults.now(KIND)
+
+
+def _invoice(payment: Payment) -> str:
+    return sent_of(payment).purchase_units[0].invoice_id
 
 
 def check_key(request_id: str) -> None:

@@ -40,7 +40,7 @@ class PayPalRefunds:
         payment = self._ledger.add_refund(payment, refund)
         if self._shared.faults.of(KIND).refund_takes_s == 0:
             self._end(refund.number)
-            payment, refund = self.find(refund.ref)
+            payment, refund = self._ledger.find_refund(KIND, refund.number) or (payment, refund)
         else:
             self.under_way.end_later(refund.number)
         return payment, refund, True
