@@ -125,7 +125,7 @@ class PayPal:
             raise refuse_create(answer)
         made = answer.expect(Order)
         if answer.status == 200:
-            # It was made before, and PayPal may tell of it as it was then.
+            # It may have been made before, and PayPal may tell of it as it was then.
             await self._must_stand(made, request)
         if not made.approve_url:
             raise ChannelUnavailable("the answer has no link for the buyer")
