@@ -122,6 +122,17 @@ _OPEN_ATTEMPT: Final = """
     SELECT $1, moved.id, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17
     FROM moved RETURNING id
 """
+# As before a slip was opened that came to nothing, but not before the end of one that can be paid.
+_WAIT_NO_LONGER: Final = """
+    UPDATE orders o SET version = version + 1, expires_at = greatest($3, slip.pay_by),
+        due_at = greatest($3, slip.live_until)
+    FROM (
+        SELECT max(pay_by) AS pay_by, max(live_until) AS live_until FROM attempts
+        WHERE order_id = $1 AND channel = $4 AND state IN ('created', 'paying')
+    ) slip
+    WHERE o.id = $1 AND o.version = $2 AND o.state = 'open'
+    RETURNING o.version
+"""
 _ACCEPT: Final = """
     WITH moved AS (
         UPDATE orders SET version = version + 1 WHERE id = $2 AND version = $3 RETURNING id, state
@@ -256,6 +267,14 @@ async def open_attempt(
             order_waits,
         )
     )
+
+
+async def wait_no_longer(
+    conn: Connection, order: Order, expires_at: datetime, channel: str
+) -> bool:
+    """Let an order expire as it did before a slip of `channel` was opened, which was refused."""
+    version = await conn.fetchval(_WAIT_NO_LONGER, order.id, order.version, expires_at, channel)
+    return version is not None
 
 
 async def accept(

@@ -5,11 +5,6 @@ harmless: the order's version, `one_offered_per_order` and the lease in `calling
 it. No database connection is held while a channel is called.
 """
 
-import asyncio
-import random
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime
 from hashlib import blake2s
 from typing import Final
@@ -37,7 +32,7 @@ from gateway.errors import (
 )
 from gateway.ids import AttemptId, OrderId
 from gateway.jobs import Job
-from gateway.locks.claims import RENEW_EVERY_S, Claim, Said
+from gateway.locks.claims import Said
 from gateway.model import (
     Attempt,
     AttemptState,
@@ -49,6 +44,7 @@ from gateway.model import (
 )
 from gateway.objects import attempt_object, encode
 from gateway.payments.calling import call, query
+from gateway.payments.claiming import claim_or_wait, renewed
 from gateway.payments.closing import close_or_supersede
 from gateway.payments.desk import Desk
 from gateway.payments.planning import (
@@ -62,7 +58,6 @@ from gateway.payments.planning import (
 )
 from gateway.telemetry import APPLY_SECONDS, ATTEMPTS, DUPLICATES_PREVENTED, log
 
-_WAIT_FOR_RIVAL_S: Final = 3.0
 # Each round closes an attempt or meets a rival's write; a buyer waits for so many, not for ever.
 _ROUNDS: Final = 8
 
@@ -99,7 +94,7 @@ async def apply_for_payment(
     same = f"{wish.channel}|{wish.product or wish.terminal}|{wish.openid}"
     if wish.buyer.tax_id:
         same += f"|{_digest(wish.buyer.tax_id, order_id)}"
-    claim = await _claim_or_wait(desk, order_id, same)
+    claim = await claim_or_wait(desk, order_id, same)
     if claim.said is Said.FINAL:
         final = decode_final(claim.body)
         _must_be_theirs(merchant, final.merchant, order_id)
@@ -112,7 +107,7 @@ async def apply_for_payment(
     application = Application(desk, order_id, wish, merchant)
     try:
         with APPLY_SECONDS.time():
-            async with _renewed(desk, order_id, claim):
+            async with renewed(desk, order_id, claim):
                 applied = await application.prepare()
         answer = LiveAnswer(application.owner, applied.attempt, msgspec.Raw(applied.body))
         await desk.claims.remember(order_id, claim, same, encode(answer), applied.first_ask)
@@ -120,40 +115,6 @@ async def apply_for_payment(
         await desk.claims.release(order_id, claim)
         raise
     return applied
-
-
-async def _claim_or_wait(desk: Desk, order_id: OrderId, same: str) -> Claim:
-    """Claim; while a rival holds the claim, wait for its result a little."""
-    until = time.monotonic() + _WAIT_FOR_RIVAL_S
-    pause_s = 0.02
-    while (claim := await desk.claims.claim(order_id, same)).said is Said.BUSY:
-        if time.monotonic() >= until:
-            raise ApplyInProgress
-        await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
-        pause_s = min(pause_s * 2, 0.2)
-    return claim
-
-
-@asynccontextmanager
-async def _renewed(desk: Desk, order_id: OrderId, claim: Claim) -> AsyncIterator[None]:
-    """Keep the claim for as long as the work takes, so that a slow channel does not let a rival
-    in.
-    """
-    loop = asyncio.get_running_loop()
-    timer: asyncio.TimerHandle | None = None
-
-    def renew() -> None:
-        nonlocal timer
-        desk.errands.run(desk.claims.renew(order_id, claim))
-        timer = loop.call_later(RENEW_EVERY_S, renew)
-
-    if claim.said is Said.CLAIMED:
-        timer = loop.call_later(RENEW_EVERY_S, renew)
-    try:
-        yield
-    finally:
-        if timer is not None:
-            timer.cancel()
 
 
 class Application:
@@ -250,7 +211,20 @@ class Application:
             return None  # a rival was first
         if not opened:
             return None
-        return await self._call(attempt, taker, order.version + 1, repeat=False)
+        try:
+            return await self._call(attempt, taker, order.version + 1, repeat=False)
+        except ChannelRefusal:
+            if waits:
+                await self._wait_no_longer(order, attempt)
+            raise
+
+    async def _wait_no_longer(self, before: Order, refused: Attempt) -> None:
+        """Let the order expire as it did before; where it has moved again, it keeps its time."""
+        order, _ = await self._read()
+        async with self._desk.pool.acquire() as conn:
+            shown = await moves.wait_no_longer(conn, order, before.expires_at, refused.channel)
+        if shown:
+            self._desk.errands.run(self._desk.claims.tell_pages(order.id, order.version + 1))
 
     def _must_have_room(self, order: Order) -> None:
         if len(order.attempts) >= self._desk.settings.max_attempts:

@@ -25,7 +25,7 @@ from gateway.db import events
 from gateway.ids import OrderId
 from gateway.merchants import add_channel
 from gateway.operators import add_operator
-from gateway.payments import accounts, applying
+from gateway.payments import accounts, claiming
 from gateway.payments.asking import ask_overdue
 from gateway.payments.closing import expire_due
 from gateway.payments.refunding import refund_due
@@ -256,7 +256,7 @@ async def opened_world(
         monkeypatch.setitem(accounts.MAKERS, kind, liars)
     # Nothing goes on meanwhile, so nobody has to wait for it.
     monkeypatch.setattr(webhooks, "_SYNC_PAUSE_S", 0.0)
-    monkeypatch.setattr(applying, "_WAIT_FOR_RIVAL_S", 0.5)
+    monkeypatch.setattr(claiming, "_WAIT_FOR_RIVAL_S", 0.5)
     settings = Settings(
         database_url=database_url,
         redis_url=redis_url,

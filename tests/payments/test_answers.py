@@ -12,7 +12,7 @@ from msgspec import Struct
 from gateway.errors import ApplyInProgress, ChannelDown
 from gateway.ids import AttemptId, OrderId
 from gateway.locks.claims import Claim, Claims, Run, Said, Script
-from gateway.payments import applying
+from gateway.payments import claiming
 from gateway.payments.closing import close_order
 from tests.payments.test_settling import number_in, paid
 from tests.rig import H5, MERCHANT, Rig
@@ -147,7 +147,7 @@ async def test_after_a_merchants_close_no_code_is_handed_out(
         pass
 
     monkeypatch.setattr(rig.desk.claims, "conclude", nothing)
-    monkeypatch.setattr(applying, "_WAIT_FOR_RIVAL_S", 0.1)
+    monkeypatch.setattr(claiming, "_WAIT_FOR_RIVAL_S", 0.1)
     if not hushes:
         monkeypatch.setattr(rig.desk.claims, "hush", nothing)
     order = await rig.order()

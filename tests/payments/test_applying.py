@@ -18,7 +18,7 @@ from gateway.errors import (
 )
 from gateway.locks.claims import Claim, Said
 from gateway.model import AttemptState, OrderState
-from gateway.payments import applying
+from gateway.payments import applying, claiming
 from gateway.payments.applying import Applied
 from gateway.payments.closing import close_order
 from gateway.payments.planning import Wish
@@ -264,7 +264,7 @@ async def test_a_claim_that_was_revoked_by_a_payment_stores_no_answer(rig: Rig) 
 async def test_a_claim_is_renewed_while_the_channel_is_slow(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(applying, "RENEW_EVERY_S", 0.05)
+    monkeypatch.setattr(claiming, "RENEW_EVERY_S", 0.05)
     rig.desk.claims._ttl = b"150"
     order = await rig.order()
     await rig.faults(latency_s=0.6)

@@ -103,6 +103,26 @@ async def test_an_order_that_waits_longer_is_not_shortened(rig: Rig, bank: Bank)
     assert (await rig.read(order)).expires_at == order.expires_at == await due_at(rig, order)
 
 
+async def test_a_slip_that_was_refused_lengthens_nothing(rig: Rig, bank: Bank) -> None:
+    bank.refuses = "no"
+    order = await rig.order()
+    with pytest.raises(ChannelRefusal):
+        await rig.apply(order, BY_SLIP)
+    after = await rig.read(order)
+    assert after.expires_at == order.expires_at == await due_at(rig, order)
+    assert [each.state for each in after.attempts] == [AttemptState.DECLINED]
+
+
+async def test_an_order_waits_for_the_slip_that_is_left(rig: Rig, bank: Bank) -> None:
+    order, number = await with_slip(rig)
+    first = await attempt_of(rig, order, number)
+    bank.refuses = "no"
+    with pytest.raises(ChannelRefusal):
+        await rig.apply(order, replace(BY_SLIP, buyer=BRUNO))
+    assert (await rig.read(order)).expires_at == first.pay_by
+    assert await due_at(rig, order) == first.live_until
+
+
 async def test_another_channel_lengthens_nothing(rig: Rig, bank: Bank) -> None:
     order = await rig.order()
     await rig.apply(order, NATIVE)

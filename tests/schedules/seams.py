@@ -24,7 +24,7 @@ import gateway.db
 from gateway import ids
 from gateway.ids import OrderId
 from gateway.locks.claims import Claims
-from gateway.payments import applying, calling, capturing, closing, planning, refunding
+from gateway.payments import calling, capturing, claiming, closing, planning, refunding
 from gateway.payments.desk import Errands
 from tests.schedules.scheduler import current, step
 
@@ -145,9 +145,9 @@ def take_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     # on with several refunds.
     monkeypatch.setattr(closing, "asyncio", SimpleNamespace(gather=in_turn))
     monkeypatch.setattr(refunding, "together", lambda _what, works: in_turn(*works))
-    monkeypatch.setattr(applying, "asyncio", waiting)
-    monkeypatch.setattr(applying, "time", SimpleNamespace(monotonic=monotonic))
-    monkeypatch.setattr(applying, "RENEW_EVERY_S", _NEVER_S)
+    monkeypatch.setattr(claiming, "asyncio", waiting)
+    monkeypatch.setattr(claiming, "time", SimpleNamespace(monotonic=monotonic))
+    monkeypatch.setattr(claiming, "RENEW_EVERY_S", _NEVER_S)
     monkeypatch.setattr(calling, "DEADLINE_S", _NEVER_S)
     # Ids of one millisecond have no order among themselves; here each is above the one before.
     milliseconds = itertools.count(time.time_ns() // 1_000_000)
