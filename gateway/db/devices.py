@@ -36,9 +36,16 @@ _LEASED: Final = """
     RETURNING d.order_id, d.digest, d.platform, d.token, d.language, d.told, d.reference, d.tries,
         d.leased_until
 """
+# Neither waits for a row: who settles locks the order's devices in some order of its own, and two
+# who wait for each other would cost it the settling.
 _CLAIM_OF_ORDER: Final = f"""
+    WITH due AS MATERIALIZED (
+        SELECT order_id, digest FROM devices
+        WHERE order_id = $1 AND platform = ANY($3::text []) AND {_DUE}
+        FOR UPDATE SKIP LOCKED
+    )
     UPDATE devices d {_LEASE}
-    WHERE order_id = $1 AND platform = ANY($3::text []) AND {_DUE}
+    FROM due WHERE d.order_id = due.order_id AND d.digest = due.digest
     {_LEASED}
 """
 _CLAIM_OVERDUE: Final = f"""

@@ -1,7 +1,10 @@
-"""A device that is added just as its order ends hears of it, whichever commits first."""
+"""A device that is added just as its order ends hears of it, whichever commits first; and who tells
+devices never stands in the way of who settles.
+"""
 
 import asyncio
 
+import asyncpg
 import pytest
 
 from gateway.db import devices
@@ -61,8 +64,47 @@ async def test_the_device_is_added_while_the_order_ends(start_rig: StartRig, gua
     assert await told(rig) is guarded
 
 
-async def add(conn: Connection, order: OrderId) -> None:
-    await devices.add(conn, NewDevice(order, b"digest", "jpush", b"sealed", "en"), 5)
+@pytest.mark.parametrize("skips", [True, False], ids=["as shipped", "control: it waits for rows"])
+async def test_who_tells_devices_and_who_settles_never_wait_for_each_other(
+    start_rig: StartRig, monkeypatch: pytest.MonkeyPatch, skips: bool
+) -> None:
+    """The trigger's one statement is taken apart here, and meets the newer device first."""
+    if not skips:
+        waits = devices._CLAIM_OF_ORDER.replace("SKIP LOCKED", "")
+        monkeypatch.setattr(devices, "_CLAIM_OF_ORDER", waits)
+    rig = await start_rig()
+    order = (await rig.order()).id
+    async with rig.desk.pool.acquire() as conn:
+        for digest in (b"1", b"2"):
+            await add(conn, order, digest)
+        await conn.execute("UPDATE devices SET due_at = now()")
+
+    async def settle(conn: Connection, digest: bytes) -> None:
+        await conn.execute("UPDATE devices SET due_at = now(), tries = 0 WHERE digest = $1", digest)
+
+    async def claim() -> None:
+        async with rig.desk.pool.acquire() as conn:
+            await devices.claim_of_order(conn, order, 30, ["jpush"])
+
+    deadlocks = 0
+    async with rig.desk.pool.acquire() as settling:
+        try:
+            async with settling.transaction():
+                await settle(settling, b"2")
+                claiming = asyncio.create_task(claim())
+                await waits_or_is_done(rig, claiming)
+                await settle(settling, b"1")
+        except asyncpg.DeadlockDetectedError:
+            deadlocks += 1
+    try:
+        await claiming
+    except asyncpg.DeadlockDetectedError:
+        deadlocks += 1
+    assert deadlocks == (0 if skips else 1)
+
+
+async def add(conn: Connection, order: OrderId, digest: bytes = b"digest") -> None:
+    await devices.add(conn, NewDevice(order, digest, "jpush", b"sealed", "en"), 5)
 
 
 async def add_by_itself(rig: Rig, order: OrderId) -> None:
