@@ -3,6 +3,7 @@ devices never stands in the way of who settles.
 """
 
 import asyncio
+from collections.abc import Awaitable
 
 import asyncpg
 import pytest
@@ -86,21 +87,24 @@ async def test_who_tells_devices_and_who_settles_never_wait_for_each_other(
         async with rig.desk.pool.acquire() as conn:
             await devices.claim_of_order(conn, order, 30, ["jpush"])
 
-    deadlocks = 0
     async with rig.desk.pool.acquire() as settling:
-        try:
-            async with settling.transaction():
-                await settle(settling, b"2")
-                claiming = asyncio.create_task(claim())
-                await waits_or_is_done(rig, claiming)
-                await settle(settling, b"1")
-        except asyncpg.DeadlockDetectedError:
-            deadlocks += 1
-    try:
-        await claiming
-    except asyncpg.DeadlockDetectedError:
-        deadlocks += 1
+        transaction = settling.transaction()
+        await transaction.start()
+        await settle(settling, b"2")
+        claiming = asyncio.create_task(claim())
+        await waits_or_is_done(rig, claiming)
+        deadlocks = await is_deadlocked(settle(settling, b"1"))
+        await transaction.rollback()
+    deadlocks += await is_deadlocked(claiming)
     assert deadlocks == (0 if skips else 1)
+
+
+async def is_deadlocked(work: Awaitable[None]) -> bool:
+    try:
+        await work
+    except asyncpg.DeadlockDetectedError:
+        return True
+    return False
 
 
 async def add(conn: Connection, order: OrderId, digest: bytes = b"digest") -> None:
