@@ -5,18 +5,14 @@ has scanned the code or opened the link; so on these benches somebody does, at o
 before that is shown in `test_alipay_before_the_scan`.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache
+from typing import ClassVar
 from urllib.parse import parse_qsl
 
 import aiohttp
-import msgspec
-from aiohttp import web
-from msgspec import Struct
 
 from gateway.channels.alipay import Alipay, alipay
 from gateway.channels.base import (
@@ -32,17 +28,14 @@ from gateway.sandbox.keys import (
     SandboxKeys,
     alipay_account,
     alipay_certificate_account,
-    sandbox_keys,
 )
-from gateway.sandbox.server import sandbox_app
 from tests.channels.around import Around
-from tests.channels.bench import Trouble, Verb
-from tests.channels.wechat_benches import serving
+from tests.channels.bench import HURRY_S, Trouble, Verb, serving
+from tests.channels.sandbox_bench import Errors, Running, SandboxDriven, known_keys, running_sandbox
 from tests.fakes.alipay_crypto import AlipaySide, Form, key_in, notice_body, stub_side
 from tests.fakes.alipay_stub import AlipayStub, Fault
 
 ACCOUNT = "acct_1"
-HURRY_S = 0.1
 FORM = {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
 
 UNKNOWN_OUTCOME = {
@@ -181,36 +174,18 @@ class StubBench(AlipayBench):
         return dict(self.stub.trades[number].refunds)
 
 
-class LedgerRefund(Struct, frozen=True):
-    number: str
-    amount: int
+class SandboxBench(SandboxDriven, AlipayBench):
+    kind = "alipay"
+    errors: ClassVar[Errors] = {
+        trouble: {"status": said}
+        if isinstance(said, int)
+        else {"status": 500, "code": said["sub_code"]}
+        for trouble, said in _SAID.items()
+    }
 
-
-class LedgerEntry(Struct, frozen=True):
-    number: str
-    refunds: list[LedgerRefund]
-
-
-class Ledger(Struct, frozen=True):
-    data: list[LedgerEntry]
-
-
-class SandboxBench(AlipayBench):
-    """The sandbox, driven over HTTP as anybody would; `news` is what it tells the merchant."""
-
-    def __init__(
-        self,
-        side: AlipaySide,
-        settings: Mapping[str, str],
-        http: aiohttp.ClientSession,
-        sandbox: str,
-        notify_url: str,
-        news: asyncio.Queue[Callback],
-    ) -> None:
-        super().__init__(side, settings, http)
-        self.notify_url = notify_url
-        self.sandbox = sandbox
-        self._news = news
+    def __init__(self, side: AlipaySide, settings: Mapping[str, str], running: Running) -> None:
+        AlipayBench.__init__(self, side, settings, running.http)
+        SandboxDriven.__init__(self, running)
 
     async def open(self, number: str, action: NextAction | None) -> None:
         match action:
@@ -222,61 +197,7 @@ class SandboxBench(AlipayBench):
                 )
             case _:
                 pass
-        await self._control("scan", number=number)
-
-    async def befall(self, verb: Verb, trouble: Trouble) -> None:
-        said = _SAID.get(trouble)
-        if trouble is Trouble.SPOILT:
-            await self.faults(probe_answers=1)
-        elif said is None:
-            await self.faults(
-                lose_answer={"verb": verb, "after_executing": trouble.done, "times": 1}
-            )
-        else:
-            error: dict[str, object] = {"verb": verb, "after_executing": trouble.done}
-            if isinstance(said, int):
-                error["status"] = said
-            else:
-                error |= {"status": 500, "code": said["sub_code"]}
-            await self.faults(error=error)
-
-    async def stall(self) -> None:
-        await self.faults(latency_s=HURRY_S * 4)
-
-    async def pay(self, number: str, amount: int | None = None) -> Callback:
-        assert await self._control("pay", number=number, amount=amount) == 200
-        return await self._news.get()
-
-    async def decline(self, number: str) -> None:
-        assert await self._control("decline", number=number) == 200
-
-    async def payable(self, number: str) -> bool:
-        return await self._control("pay", number=number) == 200
-
-    async def let_refunds_fail(self) -> None:
-        await self.faults(refund_end="closed")
-
-    async def end_refund(self, number: str) -> Callback:
-        return await self._news.get()
-
-    async def known(self) -> list[str]:
-        return [entry.number for entry in (await self._ledger()).data]
-
-    async def given_back(self, number: str) -> dict[str, int]:
-        entry = next(one for one in (await self._ledger()).data if one.number == number)
-        return {refund.number: refund.amount for refund in entry.refunds}
-
-    async def faults(self, **fields: object) -> None:
-        assert await self._control("faults", **fields) == 200
-
-    async def _control(self, call: str, **fields: object) -> int:
-        body = {"channel": "alipay", **fields}
-        async with self.http.post(f"{self.sandbox}/_control/{call}", json=body) as answer:
-            return answer.status
-
-    async def _ledger(self) -> Ledger:
-        async with self.http.get(f"{self.sandbox}/_control/ledger") as answer:
-            return msgspec.json.decode(await answer.read(), type=Ledger)
+        await self.control("scan", number=number)
 
 
 @asynccontextmanager
@@ -289,39 +210,16 @@ async def stub_bench(*, certificates: bool = False) -> AsyncIterator[StubBench]:
 
 @asynccontextmanager
 async def sandbox_bench(*, certificates: bool = False) -> AsyncIterator[SandboxBench]:
-    """The sandbox with an adapter, and a merchant's server that keeps what it is told."""
-    news: asyncio.Queue[Callback] = asyncio.Queue()
-    keys = _sandbox_keys()
-    sandbox = sandbox_app(keys, public_url="https://sandbox.example", pace=0.001)
+    keys = known_keys()
     account = alipay_certificate_account if certificates else alipay_account
-    async with (
-        serving(merchant_server(news)) as merchant,
-        serving(sandbox) as url,
-        aiohttp.ClientSession() as http,
-    ):
-        settings = account(keys, f"{url}/alipay")
-        yield SandboxBench(_as_stub_side(keys), settings, http, url, f"{merchant}/callbacks", news)
+    async with running_sandbox() as running:
+        settings = account(keys, f"{running.url}/alipay")
+        yield SandboxBench(_as_stub_side(keys), settings, running)
 
 
 async def _visit(http: aiohttp.ClientSession, url: str) -> None:
     async with http.get(url, allow_redirects=False) as answer:
         assert answer.status < 400, await answer.text()
-
-
-def merchant_server(news: asyncio.Queue[Callback]) -> web.Application:
-    async def take(request: web.Request) -> web.Response:
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        news.put_nowait(Callback(headers, await request.read(), datetime.now(UTC)))
-        return web.Response(body=b"success")
-
-    app = web.Application()
-    app.router.add_post("/callbacks", take)
-    return app
-
-
-@cache
-def _sandbox_keys() -> SandboxKeys:
-    return sandbox_keys(None)
 
 
 def _as_stub_side(keys: SandboxKeys) -> AlipaySide:

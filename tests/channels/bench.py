@@ -1,11 +1,14 @@
 """The bench that an adapter is tested on: a channel beside it, and what can be done to both."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final, Protocol
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from msgspec import structs
 
 from gateway.channels.base import (
@@ -20,6 +23,9 @@ from gateway.errors import BadCallback
 from gateway.ids import time_ordered
 from gateway.model import Outcome, RefundReport
 from gateway.money import Money
+
+HURRY_S: Final = 0.1
+"""The deadline of the adapter that a bench has in a hurry."""
 
 
 class Verb(StrEnum):
@@ -44,6 +50,11 @@ class Trouble(StrEnum):
     @property
     def done(self) -> bool:
         return self not in (Trouble.LOST_ON_THE_WAY_THERE, Trouble.BROKEN_BEFORE)
+
+
+def times_lost(verb: str) -> int:
+    """How often a GET must be cut off to be noticed: aiohttp sends it once more."""
+    return 2 if verb in (Verb.QUERY, Verb.QUERY_REFUND, Verb.BILL) else 1
 
 
 ANY_TROUBLE = pytest.mark.parametrize("trouble", list(Trouble))
@@ -169,6 +180,13 @@ def reason_of(bench: Bench, callback: Callback) -> str:
     with pytest.raises(BadCallback) as refused:
         bench.channel.read(callback)
     return refused.value.reason
+
+
+@asynccontextmanager
+async def serving(app: web.Application) -> AsyncIterator[str]:
+    """Run an application for as long as it is needed, and yield its URL."""
+    async with TestServer(app) as server:
+        yield str(server.make_url("")).rstrip("/")
 
 
 def with_amount(money: Money, amount: int) -> Money:

@@ -5,18 +5,16 @@ are found by PayPal's id, and debited when we say so; on these benches the adapt
 gateway calls it, with the ids that it told before, and a buyer who pays is captured at once.
 """
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 import aiohttp
-import msgspec
-from aiohttp.test_utils import TestServer
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -32,29 +30,20 @@ from gateway.channels.paypal import PayPal, paypal
 from gateway.errors import UnknownKey
 from gateway.model import ChannelReport, RefundReport
 from gateway.money import Money
-from gateway.ports import free_port
-from gateway.sandbox.keys import SandboxKeys, paypal_account, sandbox_keys
-from gateway.sandbox.server import sandbox_app
-from tests.channels.alipay_benches import Ledger, merchant_server
+from gateway.sandbox.keys import paypal_account
 from tests.channels.around import Around
-from tests.channels.bench import Trouble, Verb
-from tests.channels.wechat_benches import serving
+from tests.channels.bench import HURRY_S, Trouble, Verb, serving, times_lost
+from tests.channels.sandbox_bench import Errors, Running, SandboxDriven, known_keys, running_sandbox
 from tests.fakes.paypal_crypto import Certified, PayPalSide, signed, stub_side
 from tests.fakes.paypal_stub import CERTIFICATE, Fault, Json, PayPalStub, event
 
 ACCOUNT = "acct_1"
-HURRY_S = 0.1
 
 _SAID: dict[Trouble, tuple[int, str]] = {
     Trouble.BROKEN_BEFORE: (502, ""),
     Trouble.BROKEN_AFTER: (500, "INTERNAL_SERVER_ERROR"),
     Trouble.TOO_MANY: (429, "RATE_LIMIT_REACHED"),
 }
-
-
-def _times(verb: Verb | str, said: tuple[int, str] | None) -> int:
-    """How often a fault must hit to be noticed: aiohttp sends a GET that was cut off once more."""
-    return 2 if said is None and verb in (Verb.QUERY, Verb.QUERY_REFUND) else 1
 
 
 class AsTheGateway(Around):
@@ -170,7 +159,8 @@ class StubBench(PayPalBench):
             self.stub.spoilt = 1
         else:
             said = _SAID.get(trouble)
-            self.stub.faults[verb] = [Fault(trouble.done, said)] * _times(verb, said)
+            times = times_lost(verb) if said is None else 1
+            self.stub.faults[verb] = [Fault(trouble.done, said)] * times
 
     async def stall(self) -> None:
         self.stub.gate.clear()
@@ -206,38 +196,18 @@ class StubBench(PayPalBench):
         return {one.number: int(one.value.replace(".", "")) for one in refunds}
 
 
-class SandboxBench(PayPalBench):
-    """The sandbox, driven over HTTP as anybody would; `news` is what it tells the merchant."""
+class SandboxBench(SandboxDriven, PayPalBench):
+    kind = "paypal"
+    errors: ClassVar[Errors] = {
+        trouble: {"status": status} | ({"code": code} if code else {})
+        for trouble, (status, code) in _SAID.items()
+    }
+    asks_by_get = True
 
-    def __init__(
-        self,
-        side: PayPalSide,
-        settings: Mapping[str, str],
-        http: aiohttp.ClientSession,
-        sandbox: str,
-        news: asyncio.Queue[Callback],
-    ) -> None:
-        super().__init__(side, settings, http)
-        self.sandbox = sandbox
-        self._news = news
-
-    async def befall(self, verb: Verb | str, trouble: Trouble) -> None:
-        said = _SAID.get(trouble)
-        if trouble is Trouble.SPOILT:
-            await self.faults(probe_answers=1)
-        elif said is None:
-            times = _times(verb, said)
-            await self.faults(
-                lose_answer={"verb": verb, "after_executing": trouble.done, "times": times}
-            )
-        else:
-            status, code = said
-            error: dict[str, object] = {"verb": verb, "after_executing": trouble.done}
-            error |= {"status": status} | ({"code": code} if code else {})
-            await self.faults(error=error)
-
-    async def stall(self) -> None:
-        await self.faults(latency_s=HURRY_S * 4)
+    def __init__(self, side: PayPalSide, settings: Mapping[str, str], running: Running) -> None:
+        PayPalBench.__init__(self, side, settings, running.http)
+        SandboxDriven.__init__(self, running)
+        self.cert_url = f"{running.url}/paypal/v1/notifications/certs/CERT-5a5a5a5a-sandbox"
 
     async def approve(self, number: str, instrument: str = "good") -> None:
         chosen = {"good": "balance", "slow": "reviewed", "declined": "declined"}[instrument]
@@ -251,48 +221,20 @@ class SandboxBench(PayPalBench):
             assert answer.status == 303
 
     async def pay(self, number: str, amount: int | None = None) -> Callback:
-        assert await self._control("pay", number=number, amount=amount) == 200
+        await self.let_pay(number, amount)
         await self.channel.capture(number, Money(1234, "AUD"))
         return await self.news_of("PAYMENT.CAPTURE.COMPLETED")
-
-    async def decline(self, number: str) -> None:
-        assert await self._control("decline", number=number) == 200
-
-    async def payable(self, number: str) -> bool:
-        return await self._control("pay", number=number) == 200
-
-    async def let_refunds_fail(self) -> None:
-        await self.faults(refund_end="closed")
 
     async def end_refund(self, number: str) -> Callback:
         return await self.news_of("PAYMENT.CAPTURE.REFUNDED", "PAYMENT.REFUND.FAILED")
 
-    async def known(self) -> list[str]:
-        return [entry.number for entry in (await self._ledger()).data]
-
-    async def given_back(self, number: str) -> dict[str, int]:
-        entry = next(one for one in (await self._ledger()).data if one.number == number)
-        return {refund.number: refund.amount for refund in entry.refunds}
-
     async def news_of(self, *kinds: str) -> Callback:
         """Wait for a webhook of that kind; others are passed over."""
         while True:
-            callback = await self._news.get()
+            callback = await self.news.get()
             if json.loads(callback.body)["event_type"] in kinds:
                 self.cert_url = callback.headers["paypal-cert-url"]
                 return await self.learnt(callback)
-
-    async def faults(self, **fields: object) -> None:
-        assert await self._control("faults", **fields) == 200
-
-    async def _control(self, call: str, **fields: object) -> int:
-        body = {"channel": "paypal", **fields}
-        async with self.http.post(f"{self.sandbox}/_control/{call}", json=body) as answer:
-            return answer.status
-
-    async def _ledger(self) -> Ledger:
-        async with self.http.get(f"{self.sandbox}/_control/ledger") as answer:
-            return msgspec.json.decode(await answer.read(), type=Ledger)
 
 
 @asynccontextmanager
@@ -307,31 +249,18 @@ async def stub_bench() -> AsyncIterator[StubBench]:
 
 @asynccontextmanager
 async def sandbox_bench() -> AsyncIterator[SandboxBench]:
-    """The sandbox with an adapter, and a merchant's server that keeps what it is told."""
-    news: asyncio.Queue[Callback] = asyncio.Queue()
-    keys, port = _sandbox_keys(), free_port()
-    url = f"http://127.0.0.1:{port}"
-    async with serving(merchant_server(news)) as merchant, aiohttp.ClientSession() as http:
-        webhooks = {"paypal": f"{merchant}/callbacks"}
-        sandbox = sandbox_app(keys, public_url=url, pace=0.001, webhooks=webhooks)
-        async with TestServer(sandbox, port=port):
-            settings = paypal_account(keys, f"{url}/paypal")
-            bench = SandboxBench(_as_stub_side(), settings, http, url, news)
-            bench.cert_url = f"{url}/paypal/v1/notifications/certs/CERT-5a5a5a5a-sandbox"
-            await bench.faults(refund_takes_s=0.05)
-            await bench.learnt(bench.genuine(captured_event("whichever")))
-            yield bench
-
-
-@cache
-def _sandbox_keys() -> SandboxKeys:
-    return sandbox_keys(None)
+    async with running_sandbox() as running:
+        settings = paypal_account(known_keys(), f"{running.url}/paypal")
+        bench = SandboxBench(_as_stub_side(), settings, running)
+        await bench.faults(refund_takes_s=0.05)
+        await bench.learnt(bench.genuine(captured_event("whichever")))
+        yield bench
 
 
 @cache
 def _as_stub_side() -> PayPalSide:
     """The sandbox's keys in the stub's words, so that callbacks can be made that it never sends."""
-    mine = _sandbox_keys().paypal
+    mine = known_keys().paypal
     key = load_pem_private_key(mine.signer.key.encode(), None)
     assert isinstance(key, RSAPrivateKey)
     leaf = x509.load_pem_x509_certificate(mine.signer.chain.encode())

@@ -5,11 +5,10 @@ So what `create` answered is remembered here, as the gateway does, and what a bu
 card is captured.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from functools import cache
+from typing import ClassVar
 
 import aiohttp
 import msgspec
@@ -28,17 +27,14 @@ from gateway.channels.stripe_card import StripeCard, stripe_card
 from gateway.channels.stripe_connection import DEADLINE_S
 from gateway.model import ChannelReport
 from gateway.money import Money
-from gateway.sandbox.keys import SandboxKeys, sandbox_keys, stripe_account
-from gateway.sandbox.server import sandbox_app
-from tests.channels.alipay_benches import Ledger, merchant_server
+from gateway.sandbox.keys import stripe_account
 from tests.channels.around import Around
-from tests.channels.bench import Trouble, Verb
-from tests.channels.wechat_benches import serving
+from tests.channels.bench import HURRY_S, Trouble, Verb, serving, times_lost
+from tests.channels.sandbox_bench import Errors, Running, SandboxDriven, known_keys, running_sandbox
 from tests.fakes.stripe_objects import KEY, SECRET, Fault, Json, signed
 from tests.fakes.stripe_stub import StripeStub
 
 ACCOUNT = "acct_1"
-HURRY_S = 0.1
 
 _SAID = {Trouble.BROKEN_BEFORE: 502, Trouble.BROKEN_AFTER: 500, Trouble.TOO_MANY: 429}
 
@@ -125,11 +121,6 @@ def received(headers: Mapping[str, str], body: bytes) -> Callback:
     return Callback(headers, body, datetime.now(UTC))
 
 
-def _times(verb: Verb, said: int | None) -> int:
-    """How often a fault must hit to be noticed: aiohttp sends a GET that was cut off once more."""
-    return 2 if said is None and verb in (Verb.QUERY, Verb.QUERY_REFUND) else 1
-
-
 class StubBench(StripeBench):
     """The stub, driven in the test's own process."""
 
@@ -143,7 +134,8 @@ class StubBench(StripeBench):
             self.stub.spoilt = 1
             return
         said = _SAID.get(trouble)
-        self.stub.faults[verb] = [Fault(trouble.done, said)] * _times(verb, said)
+        times = times_lost(verb) if said is None else 1
+        self.stub.faults[verb] = [Fault(trouble.done, said)] * times
 
     async def stall(self) -> None:
         self.stub.gate.clear()
@@ -177,50 +169,19 @@ class StubBench(StripeBench):
         return {one.metadata["number"]: one.amount for one in taken}
 
 
-class SandboxBench(StripeBench):
-    """The sandbox, driven over HTTP as anybody would; `news` is what it tells the merchant."""
+class SandboxBench(SandboxDriven, StripeBench):
+    errors: ClassVar[Errors] = {trouble: {"status": said} for trouble, said in _SAID.items()}
+    asks_by_get = True
 
-    def __init__(
-        self,
-        kind: str,
-        settings: Mapping[str, str],
-        http: aiohttp.ClientSession,
-        sandbox: str,
-        news: asyncio.Queue[Callback],
-    ) -> None:
-        super().__init__(kind, settings, http)
-        self.sandbox = sandbox
-        self._news = news
-
-    async def befall(self, verb: Verb, trouble: Trouble) -> None:
-        said = _SAID.get(trouble)
-        times = _times(verb, said)
-        if trouble is Trouble.SPOILT:
-            await self.faults(probe_answers=1)
-        elif said is None:
-            lost = {"verb": verb, "after_executing": trouble.done, "times": times}
-            await self.faults(lose_answer=lost)
-        else:
-            error = {"verb": verb, "status": said, "after_executing": trouble.done}
-            await self.faults(error=error)
-
-    async def stall(self) -> None:
-        await self.faults(latency_s=HURRY_S * 4)
+    def __init__(self, kind: str, settings: Mapping[str, str], running: Running) -> None:
+        StripeBench.__init__(self, kind, settings, running.http)
+        SandboxDriven.__init__(self, running)
 
     async def pay(self, number: str, amount: int | None = None) -> Callback:
-        assert await self._control("pay", number=number, amount=amount) == 200
+        await self.let_pay(number, amount)
         if self.kind == "card":
             await self.capture(number)
         return await self.told(number, "payment_intent.succeeded")
-
-    async def decline(self, number: str) -> None:
-        assert await self._control("decline", number=number) == 200
-
-    async def payable(self, number: str) -> bool:
-        return await self._control("pay", number=number) == 200
-
-    async def let_refunds_fail(self) -> None:
-        await self.faults(refund_end="closed")
 
     async def end_refund(self, number: str) -> Callback:
         return await self.told(number, "refund.updated", "refund.failed")
@@ -228,29 +189,10 @@ class SandboxBench(StripeBench):
     async def told(self, number: str, *types: str) -> Callback:
         """Wait for a webhook about a number."""
         while True:
-            callback = await self._news.get()
+            callback = await self.news.get()
             event = msgspec.json.decode(callback.body, type=Event)
             if event.type in types and event.data.object.metadata.get("number") == number:
                 return callback
-
-    async def known(self) -> list[str]:
-        return [entry.number for entry in (await self._ledger()).data]
-
-    async def given_back(self, number: str) -> dict[str, int]:
-        entry = next(one for one in (await self._ledger()).data if one.number == number)
-        return {refund.number: refund.amount for refund in entry.refunds}
-
-    async def faults(self, **fields: object) -> None:
-        assert await self._control("faults", **fields) == 200
-
-    async def _control(self, call: str, **fields: object) -> int:
-        body = {"channel": self.kind, **fields}
-        async with self.http.post(f"{self.sandbox}/_control/{call}", json=body) as answer:
-            return answer.status
-
-    async def _ledger(self) -> Ledger:
-        async with self.http.get(f"{self.sandbox}/_control/ledger") as answer:
-            return msgspec.json.decode(await answer.read(), type=Ledger)
 
 
 @asynccontextmanager
@@ -263,23 +205,7 @@ async def stub_bench(kind: str) -> AsyncIterator[StubBench]:
 
 @asynccontextmanager
 async def sandbox_bench(kind: str) -> AsyncIterator[SandboxBench]:
-    """The sandbox with an adapter, and a merchant's server that keeps what it is told."""
-    news: asyncio.Queue[Callback] = asyncio.Queue()
-    keys = _sandbox_keys()
-    async with serving(merchant_server(news)) as merchant:
-        sandbox = sandbox_app(
-            keys,
-            public_url="https://sandbox.example",
-            pace=0.001,
-            webhooks={"stripe": f"{merchant}/callbacks"},
-        )
-        async with serving(sandbox) as url, aiohttp.ClientSession() as http:
-            settings = stripe_account(keys, f"{url}/stripe")
-            bench = SandboxBench(kind, settings, http, url, news)
-            await bench.faults(refund_takes_s=0.05)
-            yield bench
-
-
-@cache
-def _sandbox_keys() -> SandboxKeys:
-    return sandbox_keys(None)
+    async with running_sandbox() as running:
+        bench = SandboxBench(kind, stripe_account(known_keys(), f"{running.url}/stripe"), running)
+        await bench.faults(refund_takes_s=0.05)
+        yield bench

@@ -23,8 +23,7 @@ from gateway.channels.base import (
 from gateway.errors import ChannelRefused, ChannelUnavailable
 from gateway.money import Money
 from tests.channels.alipay_benches import StubBench, stub_bench
-from tests.channels.bench import paid_and_refund_of, request_of
-from tests.channels.wechat_benches import serving
+from tests.channels.bench import paid_and_refund_of, request_of, serving
 from tests.fakes.alipay_crypto import request_text, signed_by, stub_side
 from tests.fakes.alipay_stub import Fault
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from gateway.channels.downloads import MOST_UNPACKED, read_within, unpack, unzip
 from gateway.errors import ChannelUnavailable
+from tests.channels.bench import serving
 from tests.channels.bill_contract import FUZZED, changed
-from tests.channels.wechat_benches import serving
 
 
 def zipped(files: dict[str, bytes], how: int = ZIP_DEFLATED) -> bytes:

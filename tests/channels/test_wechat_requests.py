@@ -23,8 +23,8 @@ from gateway.channels.wechat import wechat_pay
 from gateway.channels.wechat_wire import Product, write_prepay, write_refund
 from gateway.errors import ChannelRefused, ChannelUnavailable
 from gateway.money import Money
-from tests.channels.bench import request_of
-from tests.channels.wechat_benches import StubBench, serving, stub_bench
+from tests.channels.bench import request_of, serving
+from tests.channels.wechat_benches import StubBench, stub_bench
 from tests.fakes.wechat_crypto import signed_by
 from tests.fakes.wechat_stub import Fault
 

@@ -13,12 +13,11 @@ from gateway.channels.base import Callback, CloseResult
 from gateway.channels.wechat import WeChatPay, wechat_pay
 from gateway.errors import ChannelUnavailable, UnknownKey
 from gateway.model import ChannelReport, Outcome
-from tests.channels.bench import made, outcome, reason_of, request_of
+from tests.channels.bench import made, outcome, reason_of, request_of, serving
 from tests.channels.wechat_benches import (
     ACCOUNT,
     Adapters,
     StubBench,
-    serving,
     signed,
     stub_bench,
 )

@@ -4,16 +4,15 @@ The contract speaks of payments that exist once they were made. A form that `cre
 payment when a browser has posted it; so on these benches somebody does, at once.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
+from typing import ClassVar
 from urllib.parse import parse_qsl
 
 import aiohttp
-import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -25,12 +24,10 @@ from gateway.channels.base import (
     FormAction,
 )
 from gateway.channels.unionpay import UnionPay, unionpay
-from gateway.sandbox.keys import SandboxKeys, sandbox_keys, unionpay_account
-from gateway.sandbox.server import sandbox_app
-from tests.channels.alipay_benches import Ledger, merchant_server
+from gateway.sandbox.keys import unionpay_account
 from tests.channels.around import Around
-from tests.channels.bench import Trouble, Verb
-from tests.channels.wechat_benches import serving
+from tests.channels.bench import HURRY_S, Trouble, Verb, serving
+from tests.channels.sandbox_bench import Errors, Running, SandboxDriven, known_keys, running_sandbox
 from tests.fakes.unionpay_crypto import (
     Certified,
     Form,
@@ -42,7 +39,6 @@ from tests.fakes.unionpay_crypto import (
 from tests.fakes.unionpay_stub import FIXED, Fault, UnionPayStub
 
 ACCOUNT = "acct_1"
-HURRY_S = 0.1
 FORM = {"content-type": "application/x-www-form-urlencoded;charset=UTF-8"}
 
 _SAID: dict[Trouble, int | str] = {
@@ -160,73 +156,16 @@ class StubBench(UnionPayBench):
         return {key[0]: one.amount for key, one in taken if one.of[0] == number}
 
 
-class SandboxBench(UnionPayBench):
-    """The sandbox, driven over HTTP as anybody would; `news` is what it tells the merchant."""
+class SandboxBench(SandboxDriven, UnionPayBench):
+    kind = "unionpay"
+    errors: ClassVar[Errors] = {
+        trouble: {"status": said} if isinstance(said, int) else {"status": 500, "code": said}
+        for trouble, said in _SAID.items()
+    }
 
-    def __init__(
-        self,
-        side: UnionPaySide,
-        settings: Mapping[str, str],
-        http: aiohttp.ClientSession,
-        sandbox: str,
-        notify_url: str,
-        news: asyncio.Queue[Callback],
-    ) -> None:
-        super().__init__(side, settings, http)
-        self.notify_url = notify_url
-        self.sandbox = sandbox
-        self._news = news
-
-    async def befall(self, verb: Verb, trouble: Trouble) -> None:
-        said = _SAID.get(trouble)
-        if trouble is Trouble.SPOILT:
-            await self.faults(probe_answers=1)
-        elif said is None:
-            await self.faults(
-                lose_answer={"verb": verb, "after_executing": trouble.done, "times": 1}
-            )
-        else:
-            error: dict[str, object] = {"verb": verb, "after_executing": trouble.done}
-            error |= {"status": said} if isinstance(said, int) else {"status": 500, "code": said}
-            await self.faults(error=error)
-
-    async def stall(self) -> None:
-        await self.faults(latency_s=HURRY_S * 4)
-
-    async def pay(self, number: str, amount: int | None = None) -> Callback:
-        assert await self._control("pay", number=number, amount=amount) == 200
-        return await self._news.get()
-
-    async def decline(self, number: str) -> None:
-        assert await self._control("decline", number=number) == 200
-
-    async def payable(self, number: str) -> bool:
-        return await self._control("pay", number=number) == 200
-
-    async def let_refunds_fail(self) -> None:
-        await self.faults(refund_end="closed")
-
-    async def end_refund(self, number: str) -> Callback:
-        return await self._news.get()
-
-    async def known(self) -> list[str]:
-        return [entry.number for entry in (await self._ledger()).data]
-
-    async def given_back(self, number: str) -> dict[str, int]:
-        entry = next(one for one in (await self._ledger()).data if one.number == number)
-        return {refund.number: refund.amount for refund in entry.refunds}
-
-    async def faults(self, **fields: object) -> None:
-        assert await self._control("faults", **fields) == 200
-
-    async def _control(self, call: str, **fields: object) -> int:
-        body = {"channel": "unionpay", **fields}
-        async with self.http.post(f"{self.sandbox}/_control/{call}", json=body) as answer:
-            return answer.status
-
-    async def _ledger(self) -> Ledger:
-        async with self.http.get(f"{self.sandbox}/_control/ledger") as answer:
-            return msgspec.json.decode(await answer.read(), type=Ledger)
+    def __init__(self, side: UnionPaySide, settings: Mapping[str, str], running: Running) -> None:
+        UnionPayBench.__init__(self, side, settings, running.http)
+        SandboxDriven.__init__(self, running)
 
 
 @asynccontextmanager
@@ -239,30 +178,17 @@ async def stub_bench() -> AsyncIterator[StubBench]:
 
 @asynccontextmanager
 async def sandbox_bench() -> AsyncIterator[SandboxBench]:
-    """The sandbox with an adapter, and a merchant's server that keeps what it is told."""
-    news: asyncio.Queue[Callback] = asyncio.Queue()
-    keys = _sandbox_keys()
-    sandbox = sandbox_app(keys, public_url="https://sandbox.example", pace=0.001)
-    async with (
-        serving(merchant_server(news)) as merchant,
-        serving(sandbox) as url,
-        aiohttp.ClientSession() as http,
-    ):
-        settings = unionpay_account(keys, f"{url}/unionpay")
-        bench = SandboxBench(_as_stub_side(), settings, http, url, f"{merchant}/callbacks", news)
+    async with running_sandbox() as running:
+        settings = unionpay_account(known_keys(), f"{running.url}/unionpay")
+        bench = SandboxBench(_as_stub_side(), settings, running)
         await bench.faults(refund_takes_s=0.05)
         yield bench
 
 
 @cache
-def _sandbox_keys() -> SandboxKeys:
-    return sandbox_keys(None)
-
-
-@cache
 def _as_stub_side() -> UnionPaySide:
     """The sandbox's keys in the stub's words, so that callbacks can be made that it never sends."""
-    mine = _sandbox_keys().unionpay
+    mine = known_keys().unionpay
     return replace(
         stub_side(),
         unionpay=_certified(mine.signer_key, mine.signer_certificate),

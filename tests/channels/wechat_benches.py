@@ -1,22 +1,18 @@
 """Two independent WeChat Pays for the adapter to be tried against: the sandbox, and the stub."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from functools import cache
+from typing import ClassVar
 
 import aiohttp
-import msgspec
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 from msgspec import Struct
 
 from gateway.channels.base import Callback
 from gateway.channels.wechat import WeChatPay, wechat_pay
-from gateway.sandbox.keys import SandboxKeys, sandbox_keys
-from gateway.sandbox.server import sandbox_app
-from tests.channels.bench import Trouble, Verb
+from gateway.sandbox.keys import SandboxKeys
+from tests.channels.bench import HURRY_S, Trouble, Verb, serving, times_lost
+from tests.channels.sandbox_bench import Errors, Running, SandboxDriven, known_keys, running_sandbox
 from tests.fakes.wechat_crypto import (
     Certified,
     Json,
@@ -29,7 +25,6 @@ from tests.fakes.wechat_crypto import (
 from tests.fakes.wechat_stub import Fault, WeChatStub
 
 ACCOUNT = "acct_1"
-HURRY_S = 0.1
 
 _STATUS = {
     Trouble.BROKEN_BEFORE: (500, "SYSTEM_ERROR"),
@@ -50,12 +45,6 @@ def adapters(settings: Mapping[str, str], http: aiohttp.ClientSession) -> Adapte
         wechat_pay(ACCOUNT, settings, {}, http),
         wechat_pay(ACCOUNT, settings, {}, http, deadline_s=HURRY_S),
     )
-
-
-def _times(verb: Verb, status: int | None) -> int:
-    """How often a fault must hit to be noticed: aiohttp sends a GET that was cut off once more."""
-    asking = (Verb.QUERY, Verb.QUERY_REFUND, Verb.BILL)
-    return 2 if status is None and verb in asking else 1
 
 
 class Forger:
@@ -111,7 +100,8 @@ class StubBench(Forger):
             self.stub.spoilt = 1
         else:
             status, code = _STATUS.get(trouble, (None, ""))
-            self.stub.faults[verb] = [Fault(trouble.done, status, code)] * _times(verb, status)
+            times = times_lost(verb) if status is None else 1
+            self.stub.faults[verb] = [Fault(trouble.done, status, code)] * times
 
     async def stall(self) -> None:
         self.stub.gate.clear()
@@ -140,91 +130,18 @@ class StubBench(Forger):
         return {one.number: one.amount for one in self.stub.trades[number].refunds.values()}
 
 
-class LedgerRefund(Struct, frozen=True):
-    number: str
-    amount: int
+class SandboxBench(SandboxDriven, Forger):
+    kind = "wechat"
+    errors: ClassVar[Errors] = {
+        trouble: {"status": status} for trouble, (status, _) in _STATUS.items()
+    }
+    asks_by_get = True
 
-
-class LedgerEntry(Struct, frozen=True):
-    number: str
-    refunds: list[LedgerRefund]
-
-
-class Ledger(Struct, frozen=True):
-    data: list[LedgerEntry]
-
-
-class SandboxBench(Forger):
-    """The sandbox, driven over HTTP as anybody would; `news` is what it tells the merchant."""
-
-    def __init__(
-        self,
-        keys: WeChatKeys,
-        http: aiohttp.ClientSession,
-        sandbox: str,
-        notify_url: str,
-        news: asyncio.Queue[Callback],
-    ) -> None:
-        super().__init__(keys, keys.public)
-        made = adapters(keys.settings(f"{sandbox}/wechat"), http)
+    def __init__(self, keys: WeChatKeys, running: Running) -> None:
+        SandboxDriven.__init__(self, running)
+        Forger.__init__(self, keys, keys.public)
+        made = adapters(keys.settings(f"{running.url}/wechat"), running.http)
         self.channel, self.hurried = made.channel, made.hurried
-        self.notify_url = notify_url
-        self._http = http
-        self._sandbox = sandbox
-        self._news = news
-
-    async def befall(self, verb: Verb, trouble: Trouble) -> None:
-        status, _ = _STATUS.get(trouble, (None, ""))
-        if trouble is Trouble.SPOILT:
-            await self.faults(probe_answers=1)
-        elif status is None:
-            lost = {"verb": verb, "after_executing": trouble.done, "times": _times(verb, status)}
-            await self.faults(lose_answer=lost)
-        else:
-            error = {"verb": verb, "status": status, "after_executing": trouble.done}
-            await self.faults(error=error)
-
-    async def stall(self) -> None:
-        await self.faults(latency_s=HURRY_S * 4)
-
-    async def pay(self, number: str, amount: int | None = None) -> Callback:
-        assert await self._control("pay", number=number, amount=amount) == 200
-        return await self._news.get()
-
-    async def decline(self, number: str) -> None:
-        assert await self._control("decline", number=number) == 200
-
-    async def payable(self, number: str) -> bool:
-        return await self._control("pay", number=number) == 200
-
-    async def let_refunds_fail(self) -> None:
-        await self.faults(refund_end="closed")
-
-    async def end_refund(self, number: str) -> Callback:
-        return await self._news.get()
-
-    async def known(self) -> list[str]:
-        return [entry.number for entry in (await self._ledger()).data]
-
-    async def given_back(self, number: str) -> dict[str, int]:
-        entry = next(one for one in (await self._ledger()).data if one.number == number)
-        return {refund.number: refund.amount for refund in entry.refunds}
-
-    async def settle_down(self) -> None:
-        """Let refunds end at once, which is before their callback is waited for."""
-        await self.faults(refund_takes_s=0)
-
-    async def faults(self, **fields: object) -> None:
-        assert await self._control("faults", **fields) == 200
-
-    async def _control(self, call: str, **fields: object) -> int:
-        body = {"channel": "wechat", **fields}
-        async with self._http.post(f"{self._sandbox}/_control/{call}", json=body) as answer:
-            return answer.status
-
-    async def _ledger(self) -> Ledger:
-        async with self._http.get(f"{self._sandbox}/_control/ledger") as answer:
-            return msgspec.json.decode(await answer.read(), type=Ledger)
 
 
 @asynccontextmanager
@@ -240,44 +157,11 @@ async def stub_bench(*, public_key: bool = True) -> AsyncIterator[StubBench]:
 
 @asynccontextmanager
 async def sandbox_bench() -> AsyncIterator[SandboxBench]:
-    """The sandbox with an adapter, and a merchant's server that keeps what it is told."""
-    news: asyncio.Queue[Callback] = asyncio.Queue()
-    sandbox = sandbox_app(_sandbox_keys(), public_url="https://sandbox.example", pace=0.001)
-    async with (
-        serving(_merchant(news)) as merchant,
-        serving(sandbox) as url,
-        aiohttp.ClientSession() as http,
-    ):
-        keys = _as_stub_keys(_sandbox_keys())
-        bench = SandboxBench(keys, http, url, f"{merchant}/callbacks", news)
-        await bench.settle_down()
+    async with running_sandbox() as running:
+        bench = SandboxBench(_as_stub_keys(known_keys()), running)
+        # A refund ends at once, which is before its callback is waited for.
+        await bench.faults(refund_takes_s=0)
         yield bench
-
-
-@asynccontextmanager
-async def serving(app: web.Application) -> AsyncIterator[str]:
-    server = TestServer(app)
-    await server.start_server()
-    try:
-        yield str(server.make_url("")).rstrip("/")
-    finally:
-        await server.close()
-
-
-def _merchant(news: asyncio.Queue[Callback]) -> web.Application:
-    async def take(request: web.Request) -> web.Response:
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        news.put_nowait(Callback(headers, await request.read(), datetime.now(UTC)))
-        return web.Response(status=204)
-
-    app = web.Application()
-    app.router.add_post("/callbacks", take)
-    return app
-
-
-@cache
-def _sandbox_keys() -> SandboxKeys:
-    return sandbox_keys(None)
 
 
 def _as_stub_keys(keys: SandboxKeys) -> WeChatKeys:
