@@ -310,3 +310,23 @@ def debt(refund: Row) -> tuple[object, ...]:
 def journal(rows: dict[str, dict[str, object]]) -> list[tuple[object, ...]]:
     names = ("noun", "from_state", "to_state", "cause", "evidence")
     return sorted((tuple(row[name] for name in names) for row in rows.values()), key=str)
+
+
+@pytest.mark.parametrize("state", ["paying", "surplus"])
+@pytest.mark.parametrize(("said_ref", "known_ref"), [("", "cs-1"), ("pi-2", "pi-2")])
+async def test_what_finds_the_payment_at_its_channel_is_what_the_channel_said_last(
+    books: Books, state: str, said_ref: str, known_ref: str
+) -> None:
+    """Of other money too, which is none that a capture of ours may still debit."""
+    await books.put_order("1", "1 paying wx")
+    if state == "surplus":
+        await books.settle(paid("1", amount=99))
+    await books.pool.execute(
+        "UPDATE attempts SET channel_ref = 'cs-1', captures = 2, capture_claimed_at = now() "
+        "WHERE number = '1'"
+    )
+    settled, _ = await books.settle(replace(paid("1", "ref-2"), channel_ref=said_ref))
+    attempt = settled.order.attempts[-1]
+    assert (attempt.payment_ref, attempt.channel_ref) == ("ref-2", known_ref)
+    if state == "surplus":
+        assert (attempt.captures, attempt.capture_claimed_at) == (0, None)
