@@ -26,7 +26,7 @@ _CLAIM: Final = """
         RETURNING id
     )
     UPDATE attempts a SET capture_claimed_at = now(), updated_at = now(),
-        ask_at = now() + $5 * interval '1 second'
+        ask_at = now() + $5 * interval '1 second', needs_attention = a.needs_attention OR $6
     FROM approved, moved WHERE a.id = approved.id
     RETURNING a.capture_claimed_at
 """
@@ -48,17 +48,25 @@ _DROP: Final = """
 
 
 async def claim(
-    conn: Connection, order: Order, attempt: AttemptId, *, call_s: float, ask_in_s: float
+    conn: Connection,
+    order: Order,
+    attempt: AttemptId,
+    *,
+    call_s: float,
+    ask_in_s: float,
+    needs_attention: bool = False,
 ) -> datetime | None:
     """Take the right to debit the buyer, for a call that takes `call_s` at most; returns since when
     it is held. Where nobody tells how that ended, the channel is asked in `ask_in_s`.
+
+    `needs_attention`: it has been approved for so long that a person should look.
 
     None: the order is not as it was read, or not to be paid by this attempt, or another call may
     still be on its way.
     Raises asyncpg.UniqueViolationError where another attempt of the order may be being debited.
     """
     claimed_at: datetime | None = await conn.fetchval(
-        _CLAIM, attempt, order.id, order.version, call_s, ask_in_s
+        _CLAIM, attempt, order.id, order.version, call_s, ask_in_s, needs_attention
     )
     return claimed_at
 

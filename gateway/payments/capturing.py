@@ -18,6 +18,7 @@ from gateway.channels.base import CaptureRequest, Capturing
 from gateway.db import capture_moves, orders
 from gateway.errors import ChannelRefused, ChannelUnavailable
 from gateway.model import Attempt, AttemptState, ChannelReport, Order, OrderState, Outcome
+from gateway.payments.accounts import Account
 from gateway.payments.calling import DEADLINE_S, call
 from gateway.payments.desk import Desk
 from gateway.payments.settle import Settled
@@ -29,8 +30,9 @@ CALL_S: Final = DEADLINE_S + 1
 # channel says so too.
 FORGOTTEN_S: Final = CALL_S + 60
 # A call that is repeated, or was refused, is not followed by another one for so long, unless the
-# buyer approves again.
+# buyer approves again; with each refusal it is twice as long, so often, for banks mind.
 _PAUSE_S: Final = 60.0
+_DOUBLINGS: Final = 6
 _ROUNDS: Final = 4
 
 
@@ -56,7 +58,7 @@ async def _capture(desk: Desk, approved: Attempt) -> Settled | None:
     account = await desk.accounts.of_attempt(approved)
     if account is None or not isinstance(account.adapter, Capturing):
         return None
-    attempt = await _claim(desk, approved)
+    attempt = await _claim(desk, account, approved)
     if attempt is None:
         return None
     request = CaptureRequest(
@@ -78,7 +80,7 @@ async def _capture(desk: Desk, approved: Attempt) -> Settled | None:
     return await desk.settle(report)
 
 
-async def _claim(desk: Desk, approved: Attempt) -> Attempt | None:
+async def _claim(desk: Desk, account: Account, approved: Attempt) -> Attempt | None:
     """Claim the right to debit; returns the attempt as it then stands."""
     for _ in range(_ROUNDS):
         async with desk.pool.acquire() as conn:
@@ -97,6 +99,7 @@ async def _claim(desk: Desk, approved: Attempt) -> Attempt | None:
                     attempt.id,
                     call_s=CALL_S,
                     ask_in_s=CALL_S if first else _PAUSE_S,
+                    needs_attention=attempt.asks >= len(account.ask_ladder_s),
                 )
         except asyncpg.UniqueViolationError:
             return None  # another attempt of the order may be being debited
@@ -122,6 +125,7 @@ def _is_to_be_debited(order: Order, attempt: Attempt, now: datetime) -> bool:
 
 async def _drop(desk: Desk, claimed: Attempt, *, after_s: float, refused: bool) -> None:
     """Give the claim back, if it is still that one and `after_s` old."""
+    pause_s = _PAUSE_S * 2 ** min(claimed.captures, _DOUBLINGS)
     for _ in range(_ROUNDS):
         async with desk.pool.acquire() as conn:
             reading = await orders.read(conn, claimed.order_id)
@@ -131,7 +135,7 @@ async def _drop(desk: Desk, claimed: Attempt, *, after_s: float, refused: bool) 
             return
         async with desk.pool.acquire() as conn:
             dropped = await capture_moves.drop(
-                conn, order, claimed, after_s=after_s, refused=refused, ask_in_s=_PAUSE_S
+                conn, order, claimed, after_s=after_s, refused=refused, ask_in_s=pause_s
             )
             if dropped:
                 log.info("capture_dropped", order=order.id, attempt=claimed.id)

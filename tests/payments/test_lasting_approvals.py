@@ -1,0 +1,54 @@
+"""An approval that does not become money for long: a person is told, and the bank is left alone."""
+
+import pytest
+
+from gateway.payments.asking import ask_overdue
+from tests.payments.test_capturing import PAUSE_S, asked_in_s, only, stage
+from tests.schedules.ledger import FirstCapture, Lost
+from tests.schedules.stage import Stage
+
+__all__ = ["stage"]
+
+
+async def ask_now(stage: Stage) -> None:
+    await stage.pool.execute("UPDATE attempts SET ask_at = now()")
+    await ask_overdue(stage.raw, 10)
+
+
+@pytest.mark.parametrize("how", ["unanswered", "refused"])
+async def test_after_the_ladder_a_person_is_told(stage: Stage, how: str) -> None:
+    if how == "unanswered":
+        stage.ledger.misbehave(Lost.BEFORE)
+    else:
+        stage.ledger.first_capture = FirstCapture.IS_REFUSED
+    attempt = await only(stage)
+    stage.ledger.approve(attempt.number)
+    await stage.pool.execute("UPDATE attempts SET asks = 0")
+    await ask_now(stage)
+    assert not (await only(stage)).needs_attention
+    await stage.pool.execute("UPDATE attempts SET capture_claimed_at = NULL, asks = 1")
+    await ask_now(stage)
+    assert (await only(stage)).needs_attention
+
+
+async def test_who_needed_a_person_still_does_when_it_is_claimed_again(stage: Stage) -> None:
+    stage.ledger.misbehave(Lost.BEFORE)
+    stage.ledger.approve((await only(stage)).number)
+    await stage.pool.execute("UPDATE attempts SET needs_attention = true")
+    await ask_now(stage)
+    assert (await only(stage)).needs_attention
+
+
+async def test_who_is_refused_again_and_again_is_tried_less_and_less(stage: Stage) -> None:
+    """An order may be open for weeks, and banks count how often a card is tried."""
+    stage.ledger.first_capture = FirstCapture.IS_REFUSED
+    attempt = await only(stage)
+    stage.ledger.approve(attempt.number)
+    waits = []
+    for refusals in range(9):
+        await ask_now(stage)
+        after = await only(stage)
+        assert after.captures == refusals + 1
+        waits.append(asked_in_s(after) / PAUSE_S)
+        stage.ledger.entries[attempt.number].refused.clear()
+    assert waits == [1, 2, 4, 8, 16, 32, 64, 64, 64]
