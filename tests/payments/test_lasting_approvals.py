@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.model import AttemptState
 from gateway.payments.asking import ask_overdue
 from tests.payments.test_capturing import PAUSE_S, asked_in_s, only, stage
 from tests.schedules.ledger import FirstCapture, Lost
@@ -15,20 +16,21 @@ async def ask_now(stage: Stage) -> None:
     await ask_overdue(stage.raw, 10)
 
 
+@pytest.mark.parametrize(("asks", "worries"), [(0, False), (1, True)])
 @pytest.mark.parametrize("how", ["unanswered", "refused"])
-async def test_after_the_ladder_a_person_is_told(stage: Stage, how: str) -> None:
+async def test_after_the_ladder_a_person_is_told(
+    stage: Stage, how: str, asks: int, worries: bool
+) -> None:
+    """The purse's ladder has two rungs."""
     if how == "unanswered":
         stage.ledger.misbehave(Lost.BEFORE)
     else:
         stage.ledger.first_capture = FirstCapture.IS_REFUSED
-    attempt = await only(stage)
-    stage.ledger.approve(attempt.number)
-    await stage.pool.execute("UPDATE attempts SET asks = 0")
+    stage.ledger.approve((await only(stage)).number)
+    await stage.pool.execute("UPDATE attempts SET asks = $1", asks)
     await ask_now(stage)
-    assert not (await only(stage)).needs_attention
-    await stage.pool.execute("UPDATE attempts SET capture_claimed_at = NULL, asks = 1")
-    await ask_now(stage)
-    assert (await only(stage)).needs_attention
+    after = await only(stage)
+    assert (after.state, after.needs_attention) == (AttemptState.PAYING, worries)
 
 
 async def test_who_needed_a_person_still_does_when_it_is_claimed_again(stage: Stage) -> None:

@@ -20,6 +20,7 @@ from gateway.locks.claims import Claims
 from gateway.model import Attempt, ChannelReport, Refund
 from gateway.money import Money
 from gateway.payments import asking, capturing, planning, refunding, settle
+from gateway.payments.accounts import Account
 from gateway.payments.desk import Desk
 from tests.schedules import capture_scenes, refund_scenes, scenes
 from tests.schedules.exploring import (
@@ -119,7 +120,7 @@ async def _with_one_hush(_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None
 async def _without_claim(_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever hears that the buyer approved has him debited."""
 
-    async def as_seen(_desk: Desk, approved: Attempt) -> Attempt:
+    async def as_seen(_desk: Desk, _account: Account, approved: Attempt) -> Attempt:
         return approved
 
     monkeypatch.setattr(capturing, "_claim", as_seen)
