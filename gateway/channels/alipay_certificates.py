@@ -64,13 +64,20 @@ def key_of_new_certificate(pem: str, serial: str, trust: Trust, now: datetime) -
     """
     field = "the downloaded certificate"
     leaf, *others = signing.read_certificates(field, pem)
-    if sn_of(leaf) != serial:
+    if not _is_named(leaf, serial):
         raise ConfigurationError(f"{field}: is not the one that was asked for")
     if not trust.common_name or common_name_of(leaf) != trust.common_name:
         raise ConfigurationError(f"{field}: bears another name than the configured one")
     if not leads_to_a_root(leaf, (*others, *trust.intermediates), trust.roots, now):
         raise ConfigurationError(f"{field}: is not in force, or does not lead to a root")
     return signing.public_key_of(field, leaf)
+
+
+def _is_named(certificate: Certificate, serial: str) -> bool:
+    try:
+        return sn_of(certificate) == serial
+    except (ValueError, TypeError):  # its issuer's name cannot be read
+        return False
 
 
 def _signed_with_rsa(certificate: Certificate) -> bool:

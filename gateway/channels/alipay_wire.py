@@ -26,6 +26,7 @@ _FORBIDDEN_IN_SUBJECT: Final = str.maketrans("/=&", "／＝＆")
 
 # Ten digits before the point keep the amount below MAX_AMOUNT.
 Yuan = Annotated[str, Meta(pattern=r"^[0-9]{1,10}(\.[0-9]{1,2})?\Z")]
+Price = Annotated[str, Meta(pattern=r"^(?=.*[1-9])[0-9]{1,10}(\.[0-9]{1,2})?\Z")]
 # Numbers and references are stored and shown, so nothing but printable ASCII passes for one.
 Number = Annotated[str, Meta(pattern=r"^[0-9A-Za-z_\-]{1,64}\Z")]
 Reference = Annotated[str, Meta(pattern=r"^[!-~]{1,64}\Z")]
@@ -85,7 +86,7 @@ class NumberBody(Struct, frozen=True):
 
 class PrecreateAnswer(Struct, frozen=True):
     out_trade_no: Number
-    qr_code: str
+    qr_code: Annotated[str, Meta(pattern=r"^[!-~]{0,512}\Z")]
 
 
 class CloseAnswer(Struct, frozen=True):
@@ -109,7 +110,7 @@ class Trade(Struct, frozen=True):
     out_trade_no: Number
     trade_no: Reference
     trade_status: TradeStatus
-    total_amount: Yuan
+    total_amount: Price
     refund_fee: Yuan = "0"
     send_pay_date: str = ""
     gmt_payment: str = ""

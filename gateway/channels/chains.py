@@ -9,10 +9,20 @@ from cryptography.x509 import Certificate
 from cryptography.x509.oid import NameOID
 
 _LONGEST_CHAIN: Final = 4
+_NO_EXTENSIONS: Final = (
+    ValueError,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 def common_name_of(certificate: Certificate) -> str:
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    """Return whose it is; empty where it has no name, or none that can be read."""
+    try:
+        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except (ValueError, TypeError):  # names are not looked at before they are asked for
+        return ""
     return str(names[0].value) if names else ""
 
 
@@ -49,6 +59,6 @@ def _may_issue(certificate: Certificate) -> bool:
     """Without this the owner of any certificate could make another one."""
     try:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-    except (x509.ExtensionNotFound, ValueError):
+    except _NO_EXTENSIONS:
         return False
     return constraints.value.ca

@@ -24,8 +24,9 @@ from yarl import URL
 from gateway.channels import signing
 from gateway.channels.base import Clock
 from gateway.channels.chains import common_name_of, leads_to_a_root
+from gateway.channels.downloads import read_within
 from gateway.channels.paypal_account import BASE_URL, Credentials
-from gateway.errors import ConfigurationError
+from gateway.errors import ChannelUnavailable, ConfigurationError
 from gateway.telemetry import log
 
 PAYPALS_NAME: Final = "messageverificationcerts.paypal.com"
@@ -36,6 +37,14 @@ PER_MINUTE: Final = 10  # fetches
 _PAYPALS_HOST: Final = re.compile(r"https://([a-z0-9-]+\.)+paypal\.com(/[!-~]{1,255})")
 _PATH: Final = re.compile(r"/[!-~]{1,255}")
 _LARGEST: Final = 64 * 1024
+_NOT_LEARNT: Final = (
+    aiohttp.ClientError,
+    ChannelUnavailable,
+    ConfigurationError,
+    TimeoutError,
+    ValueError,
+    x509.InvalidVersion,
+)
 _MINUTE: Final = timedelta(minutes=1)
 
 
@@ -103,7 +112,7 @@ class Certificates:
             async with asyncio.timeout(self._deadline_s):
                 text = await self._fetch(url)
             learnt = self._believe(text)
-        except (aiohttp.ClientError, TimeoutError, ConfigurationError, ValueError) as error:
+        except _NOT_LEARNT as error:
             log.warning("paypal_certificate_not_learnt", error=str(error) or type(error).__name__)
             return
         self._known[url] = learnt
@@ -113,7 +122,7 @@ class Certificates:
     async def _fetch(self, url: str) -> bytes:
         address = URL(url, encoded=True)
         async with self._http.get(address, allow_redirects=False) as response:
-            text = await response.content.read(_LARGEST)
+            text = await read_within(response, _LARGEST)
         if response.status != 200:
             raise ConfigurationError(f"HTTP {response.status}")
         return text

@@ -7,13 +7,14 @@ PayPal's. No call is repeated here, save one that a token was refused for, and t
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import aiohttp
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from gateway import __version__
 from gateway.channels.base import Clock
+from gateway.channels.downloads import MOST_ANSWERED, read_within
 from gateway.channels.paypal_account import Credentials
 from gateway.channels.paypal_wire import Refusal, read_body
 from gateway.errors import ChannelUnavailable
@@ -47,7 +48,7 @@ class Granted(Struct, frozen=True):
     """The answer to the token call."""
 
     access_token: str
-    expires_in: int
+    expires_in: Annotated[int, Meta(ge=0, le=10**9)]
 
 
 class Tokens:
@@ -146,7 +147,7 @@ class Connection:
             headers=headers,
             allow_redirects=False,
         ) as response:
-            return Answer(response.status, await response.read())
+            return Answer(response.status, await read_within(response, MOST_ANSWERED))
 
     async def _grant(self) -> Granted:
         mine = self._credentials
@@ -165,7 +166,7 @@ class Connection:
                     allow_redirects=False,
                 ) as response,
             ):
-                answer = Answer(response.status, await response.read())
+                answer = Answer(response.status, await read_within(response, MOST_ANSWERED))
         except TimeoutError as error:
             raise ChannelUnavailable(f"no answer within {self._deadline_s:g} s") from error
         except aiohttp.ClientError as error:

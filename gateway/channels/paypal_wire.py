@@ -4,6 +4,7 @@ Field names, lengths and values are those of the API's published descriptions. F
 neither send nor read are left out.
 """
 
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
@@ -18,6 +19,7 @@ from gateway.money import Money
 
 _LONGEST_TEXT: Final = 127
 _LONGEST_NOTE: Final = 255
+_ORDER_AT: Final = re.compile(r"/orders/([0-9A-Za-z-]{1,64})\Z")
 
 Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")]
 # Numbers and references are stored and shown: nothing unprintable passes for one.
@@ -68,7 +70,8 @@ class Amount(Struct, frozen=True):
     value: str
 
     def __post_init__(self) -> None:
-        money_of(self.currency_code, self.value)  # what is malformed is not an Amount
+        if not self.money.amount:  # malformed, it is a ValueError too
+            raise ValueError("an amount of nothing")
 
     @property
     def money(self) -> Money:
@@ -76,7 +79,7 @@ class Amount(Struct, frozen=True):
 
 
 class Link(Struct, frozen=True):
-    href: str
+    href: Annotated[str, Meta(pattern=r"^https?://[!-~]{1,2000}\Z")]
     rel: str
 
 
@@ -85,7 +88,7 @@ class Payee(Struct, frozen=True):
 
 
 class RelatedIds(Struct, frozen=True):
-    order_id: str = ""
+    order_id: Annotated[str, Meta(pattern=r"^[!-~]{0,64}\Z")] = ""
 
 
 class SupplementaryData(Struct, frozen=True):
@@ -109,7 +112,7 @@ class Capture(Struct, frozen=True):
         if self.supplementary_data.related_ids.order_id:
             return self.supplementary_data.related_ids.order_id
         above = (link.href for link in self.links if link.rel == "up")
-        return next((href.rpartition("/orders/")[2] for href in above if "/orders/" in href), "")
+        return next((found[1] for href in above if (found := _ORDER_AT.search(href))), "")
 
 
 class Refund(Struct, frozen=True):
@@ -141,7 +144,7 @@ class Order(Struct, frozen=True):
     id: Reference
     status: OrderStatus
     purchase_units: tuple[PurchaseUnit, ...] = ()
-    create_time: datetime | None = None
+    create_time: Annotated[datetime, Meta(tz=True)] | None = None
     links: tuple[Link, ...] = ()
 
     @property

@@ -16,6 +16,7 @@ import aiohttp
 from msgspec import Struct
 from yarl import URL
 
+from gateway.channels.downloads import MOST_ANSWERED, read_within
 from gateway.channels.stripe_account import Credentials
 from gateway.channels.stripe_codes import nothing_known
 from gateway.channels.stripe_wire import (
@@ -99,7 +100,7 @@ class Connection:
                     allow_redirects=False,
                 ) as response,
             ):
-                body = await response.read()
+                body = await read_within(response, MOST_ANSWERED)
         except TimeoutError as error:
             raise ChannelUnavailable(f"no answer within {self.deadline_s:g} s") from error
         except aiohttp.ClientError as error:

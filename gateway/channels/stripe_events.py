@@ -117,7 +117,7 @@ def _signed(header: str) -> tuple[str, list[bytes]]:
     """Return the time and the signatures of version 1 in a header."""
     pairs = [part.strip().partition("=") for part in header.split(",")[:_MOST_SIGNATURES]]
     times = [value for name, _, value in pairs if name == "t"]
-    signatures = [value.encode() for name, _, value in pairs if name == "v1"]
+    signatures = [value.encode("ascii", "replace") for name, _, value in pairs if name == "v1"]
     sound = len(times) == 1 and times[0].isascii() and times[0].isdigit() and len(times[0]) <= 11
     if not sound or not signatures:
         raise BadCallback("signature", "the webhook has no Stripe-Signature of version 1")

@@ -38,6 +38,7 @@ RefundId = Annotated[str, Meta(pattern=r"^(re|pyr)_[0-9A-Za-z_]{1,200}\Z")]
 EventId = Annotated[str, Meta(pattern=r"^evt_[0-9A-Za-z_]{1,200}\Z")]
 Minor = Annotated[int, Meta(ge=0, lt=10**12)]
 Currency = Annotated[str, Meta(pattern=r"^[a-z]{3}\Z")]
+Url = Annotated[str, Meta(pattern=r"^https?://[!-~]{1,5000}\Z")]
 Metadata = dict[str, str]
 
 
@@ -57,9 +58,9 @@ class Charge(Struct, frozen=True):
 class BoletoDetails(Struct, frozen=True):
     """What can be paid at a bank: the slip's number, its page, and until when."""
 
-    number: Annotated[str, Meta(min_length=1, max_length=200)]
-    hosted_voucher_url: Annotated[str, Meta(pattern=r"^https?://")]
-    pdf: Annotated[str, Meta(pattern=r"^https?://")]
+    number: Annotated[str, Meta(pattern=r"^[ -~]{1,200}\Z")]
+    hosted_voucher_url: Url
+    pdf: Url
     expires_at: Annotated[int, Meta(ge=0, lt=10**11)]
 
 
@@ -76,6 +77,10 @@ class PaymentIntent(Struct, frozen=True):
     # The charge where we asked for it, and else its id.
     latest_charge: Charge | str | None = None
     next_action: NextStep | None = None
+
+    def __post_init__(self) -> None:
+        if self.status == IntentStatus.SUCCEEDED and not self.amount_received:
+            raise ValueError("it succeeded, and nothing arrived")
 
     @property
     def money(self) -> Money:
@@ -96,7 +101,7 @@ class Session(Struct, frozen=True):
     status: str | None
     expires_at: Annotated[int, Meta(ge=0, lt=10**11)]
     metadata: Metadata = {}
-    url: str | None = None
+    url: Url | None = None
     payment_intent: PaymentIntent | str | None = None
 
     @property
@@ -157,7 +162,7 @@ def read_body(body: bytes | msgspec.Raw, kind: type[Body]) -> Body | None:
     """Return what a text says as `kind`, or None where it says something else."""
     try:
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

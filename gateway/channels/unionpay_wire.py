@@ -35,7 +35,7 @@ Fields = Mapping[str, str]
 Number = Annotated[str, Meta(pattern=r"^[0-9A-Za-z]{8,40}\Z")]
 QueryId = Annotated[str, Meta(pattern=r"^[0-9A-Za-z]{1,32}\Z")]
 Code = Annotated[str, Meta(pattern=r"^[0-9A-Za-z]{2}\Z")]
-Fen = Annotated[str, Meta(pattern=r"^[0-9]{1,12}\Z")]
+Fen = Annotated[str, Meta(pattern=r"^(?=.*[1-9])[0-9]{1,12}\Z")]  # nothing moves no money
 
 
 class Product(StrEnum):
@@ -74,11 +74,11 @@ class Answer(Struct, frozen=True, rename="camel"):
 
 
 class QrMade(Struct, frozen=True, rename="camel"):
-    qr_code: Annotated[str, Meta(min_length=1)]
+    qr_code: Annotated[str, Meta(pattern=r"^[!-~]{1,512}\Z")]
 
 
 class AppMade(Struct, frozen=True):
-    tn: Annotated[str, Meta(min_length=1)]
+    tn: Annotated[str, Meta(pattern=r"^[!-~]{1,128}\Z")]
 
 
 class Moved(Struct, frozen=True, rename="camel"):

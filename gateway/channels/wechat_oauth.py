@@ -11,10 +11,11 @@ from typing import Final
 from urllib.parse import urlencode
 
 import aiohttp
-import msgspec
 from msgspec import Struct
 
+from gateway.channels.downloads import MOST_ANSWERED, read_within
 from gateway.channels.wechat_connection import Credentials
+from gateway.channels.wechat_wire import read_body
 from gateway.errors import ChannelRefused, ChannelUnavailable
 
 _OPENID: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
@@ -69,7 +70,7 @@ class WeChatOAuth:
                 answer = await self._exchange(code)
         except TimeoutError as error:
             raise ChannelUnavailable(f"no answer within {self._deadline_s:g} s") from error
-        except (aiohttp.ClientError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except aiohttp.ClientError as error:
             # The cause is left out: aiohttp's errors may name the URL.
             raise ChannelUnavailable(f"no answer: {type(error).__name__}") from None
         if answer.errcode in _USELESS_CODES:
@@ -89,4 +90,7 @@ class WeChatOAuth:
         url = f"{self._credentials.oauth_api_base_url}/sns/oauth2/access_token"
         async with self._http.get(url, params=query, allow_redirects=False) as response:
             # It is JSON that calls itself text/plain.
-            return msgspec.json.decode(await response.read(), type=OAuthAnswer)
+            answer = read_body(await read_within(response, MOST_ANSWERED), OAuthAnswer)
+        if answer is None:
+            raise ChannelUnavailable("the answer is not WeChat's")
+        return answer

@@ -22,10 +22,13 @@ _DESCRIPTION_LENGTH: Final = 127
 _REASON_LENGTH: Final = 80
 
 Fen = Annotated[int, Meta(ge=0, le=MAX_AMOUNT)]
+Price = Annotated[int, Meta(ge=1, le=MAX_AMOUNT)]
 Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")]
 # Numbers and references are stored and shown, so nothing but printable ASCII passes for one.
 Number = Annotated[str, Meta(pattern=r"^[0-9A-Za-z_\-|*@]{1,64}\Z")]
 Reference = Annotated[str, Meta(pattern=r"^[!-~]{1,64}\Z")]
+# What a buyer's device is handed: it is drawn as a code, put into a page, or signed.
+Token = Annotated[str, Meta(pattern=r"^[!-~]{0,512}\Z")]
 
 Body = TypeVar("Body")
 
@@ -72,9 +75,9 @@ class PrepayBody(Struct, frozen=True, omit_defaults=True):
 class PrepayAnswer(Struct, frozen=True):
     """One of the three is there, by product."""
 
-    code_url: str = ""
-    h5_url: str = ""
-    prepay_id: str = ""
+    code_url: Token = ""
+    h5_url: Token = ""
+    prepay_id: Token = ""
 
 
 class CloseBody(Struct, frozen=True):
@@ -92,7 +95,7 @@ class TradeState(StrEnum):
 
 
 class TradeAmount(Struct, frozen=True):
-    total: Fen
+    total: Price
     currency: Currency = "CNY"
 
 

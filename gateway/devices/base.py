@@ -94,7 +94,7 @@ def read(body: bytes, wanted: type[Body]) -> Body | None:
     """Read an answer's body; None: it is nothing that we know."""
     try:
         return msgspec.json.decode(body, type=wanted)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

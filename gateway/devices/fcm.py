@@ -7,12 +7,12 @@ How a service account signs in: https://developers.google.com/identity/protocols
 
 import asyncio
 import time
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import quote, urlencode
 
 import aiohttp
 import jwt
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from gateway.devices.base import KEPT_FOR_S, Answer, Dead, Note, Told, encode, post, read
 from gateway.errors import PushUnavailable
@@ -29,8 +29,8 @@ _RENEW_BEFORE_S: Final = 300.0
 class _Access(Struct, frozen=True):
     """What the token endpoint answers."""
 
-    access_token: str
-    expires_in: int
+    access_token: Annotated[str, Meta(pattern=r"^[!-~]{0,8192}\Z")]
+    expires_in: Annotated[int, Meta(ge=0, le=10**9)]
 
 
 class _Violation(Struct, frozen=True):

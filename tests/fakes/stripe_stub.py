@@ -265,6 +265,7 @@ class StripeStub:
             gone = [r for r in self.refunds.values() if r.intent == intent.id]
             refunded = sum(one.amount for one in gone if one.status != "failed")
             charge = {"id": "ch_3Stub", "object": "charge", "amount_refunded": refunded}
+        arrived = intent.received or intent.amount
         slip = None
         if intent.status == "requires_action":
             details = {
@@ -278,7 +279,7 @@ class StripeStub:
             "id": intent.id,
             "object": "payment_intent",
             "amount": intent.amount,
-            "amount_received": intent.received,
+            "amount_received": intent.received if intent.status != "succeeded" else arrived,
             "currency": intent.currency,
             "latest_charge": charge,
             "metadata": intent.metadata,

@@ -180,6 +180,12 @@ def seal(apiv3_key: str, plain: bytes, associated_data: str) -> dict[str, object
     }
 
 
+def unseal(apiv3_key: str, ciphertext: str, nonce: str, associated_data: str) -> bytes:
+    """Decrypt what `seal` encrypted."""
+    key = AESGCM(apiv3_key.encode())
+    return key.decrypt(nonce.encode(), b64decode(ciphertext), associated_data.encode())
+
+
 def notification(keys: WeChatKeys, event: str, plain: Json | bytes) -> bytes:
     """The body of a callback that carries `plain`."""
     original = "transaction" if event.startswith("TRANSACTION") else "refund"
