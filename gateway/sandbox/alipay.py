@@ -8,7 +8,6 @@ alipay_news.py, and the same by newer paths in alipay_rest.py.
 
 from base64 import b64encode
 from collections.abc import Iterable
-from datetime import datetime
 from urllib.parse import urlencode
 
 from aiohttp import web
@@ -27,6 +26,8 @@ from gateway.sandbox.channel import Shared
 from gateway.sandbox.faults import Call, Error
 from gateway.sandbox.keys import SandboxKeys
 from gateway.sandbox.ledger import Payment
+from gateway.sandbox.orders_channel import OrdersChannel
+from gateway.sandbox.under_way import RefundsUnderWay
 from gateway.sandbox.wallet import refuse
 
 CASHIERS = {
@@ -42,13 +43,12 @@ DOWNLOAD = "alipay.open.app.alipaycert.download"
 ENDED = ("ACQ.TRADE_HAS_SUCCESS", "ACQ.TRADE_HAS_CLOSE")
 
 
-class Alipay:
+class Alipay(OrdersChannel):
     """The channel: its address, and what the wallet may do with its trades."""
 
     kind = KIND
 
     def __init__(self, keys: SandboxKeys, shared: Shared) -> None:
-        self._shared = shared
         self._gate = AlipayGate(keys, shared.faults)
         self._news = AlipayNews(keys, shared, self._gate)
         self._refunds = AlipayRefunds(shared, self._news)
@@ -57,35 +57,18 @@ class Alipay:
         self._methods = self._make_methods()
         self._known = {*self._methods, *CASHIERS, DOWNLOAD, METHOD}
         self._rest = AlipayRest(shared, self._gate, self._methods)
+        super().__init__(
+            shared,
+            self._trades,
+            self._news.tell_paid,
+            RefundsUnderWay(shared, KIND, self._news.tell_refunded),
+        )
 
     def routes(self) -> Iterable[web.AbstractRouteDef]:
         yield web.get(PREFIX + "/gateway.do", self._serve)
         yield web.post(PREFIX + "/gateway.do", self._serve)
         yield web.get(FILE, self._bills.send_file)
         yield from self._rest.routes()
-
-    def resume(self) -> None:
-        for payment in self._shared.ledger:
-            if payment.channel != KIND:
-                continue
-            for capture in payment.captures:
-                if not capture.told:
-                    self._news.tell_paid(payment, capture)
-            for refund in payment.refunds:
-                if not refund.told:
-                    self._news.tell_refunded(payment, refund)
-
-    def reset(self) -> None:
-        """Nothing is under way here: a refund ends with its call."""
-
-    def pay(self, number: str, *, amount: int | None, at: datetime | None, again: bool) -> Payment:
-        return self._trades.pay(number, amount=amount, at=at, again=again)
-
-    def scan(self, number: str) -> Payment:
-        return self._trades.scan(number)
-
-    def decline(self, number: str) -> Payment:
-        return self._trades.decline(number)
 
     def way_back(self, payment: Payment, _wanted: str) -> str:
         """Only where the order itself said: after paying signed, before it the page to quit to."""

@@ -148,9 +148,7 @@ class AlipayTrades:
 
     def scan(self, number: str, at: datetime | None = None) -> Payment:
         """Begin the trade: a buyer scanned the code or opened the cashier. Raises NotPayable."""
-        payment = self._ledger.find(KIND, number)
-        if payment is None:
-            raise NotPayable("unknown")
+        payment = self._ledger.known(KIND, number)
         if payment.scanned_at is not None:
             return payment
         now = at or self._now()

@@ -26,7 +26,20 @@ class Shared(msgspec.Struct, frozen=True):
     webhooks: dict[str, str] = {}
 
 
-class SandboxChannel(Protocol):
+class Orders(Protocol):
+    """What a wallet can do with the orders of one channel."""
+
+    def pay(self, number: str, *, amount: int | None, at: datetime | None, again: bool) -> Payment:
+        """The buyer pays, or approves where the merchant debits. Raises NotPayable."""
+
+    def scan(self, number: str) -> Payment:
+        """The buyer scans or opens it. Raises NotPayable when the number is unknown."""
+
+    def decline(self, number: str) -> Payment:
+        """The buyer's bank refuses. Raises NotPayable."""
+
+
+class SandboxChannel(Orders, Protocol):
     """A channel as it behaves on the wire, and what a wallet can do with it."""
 
     kind: str
@@ -39,15 +52,6 @@ class SandboxChannel(Protocol):
 
     def reset(self) -> None:
         """Forget what is under way; the ledger is cleared by the caller."""
-
-    def pay(self, number: str, *, amount: int | None, at: datetime | None, again: bool) -> Payment:
-        """The buyer pays, or approves where the merchant debits. Raises NotPayable."""
-
-    def scan(self, number: str) -> Payment:
-        """The buyer scans or opens it. Raises NotPayable when the number is unknown."""
-
-    def decline(self, number: str) -> Payment:
-        """The buyer's bank refuses. Raises NotPayable."""
 
     def way_back(self, payment: Payment, wanted: str) -> str:
         """Where the buyer's browser goes from here, paid or not; nothing when it stays.

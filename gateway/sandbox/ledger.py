@@ -170,6 +170,13 @@ class Ledger:
     def find(self, channel: str, number: str) -> Payment | None:
         return self._payments.get((channel, number))
 
+    def known(self, channel: str, number: str) -> Payment:
+        """The payment with this number. Raises NotPayable."""
+        payment = self.find(channel, number)
+        if payment is None:
+            raise NotPayable("unknown")
+        return payment
+
     def find_by_token(self, token: str) -> Payment | None:
         key = self._by_token.get(token)
         return key and self._payments[key]
@@ -202,9 +209,7 @@ class Ledger:
         though_paid: bool = False,
     ) -> Payment:
         """Take the buyer's money, once. Raises NotPayable; the two exceptions are faults."""
-        payment = self.find(channel, number)
-        if payment is None:
-            raise NotPayable("unknown")
+        payment = self.known(channel, number)
         if payment.captures and not though_paid:
             raise NotPayable("paid")
         if payment.closed_at and not (though_closed or though_paid):
@@ -213,6 +218,13 @@ class Ledger:
             raise NotPayable("expired")
         paid = replace(payment, captures=(*payment.captures, capture))
         return self.save(paid, moves_money=True)
+
+    def scan(self, channel: str, number: str, at: datetime) -> Payment:
+        """Note when a buyer opened it first. Raises NotPayable."""
+        payment = self.known(channel, number)
+        if payment.scanned_at is not None:
+            return payment
+        return self.save(replace(payment, scanned_at=at))
 
     def close(self, payment: Payment, at: datetime) -> Payment:
         return self.save(replace(payment, closed_at=at), moves_money=True)

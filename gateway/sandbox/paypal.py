@@ -6,7 +6,6 @@ own number goes along as custom_id.
 """
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from urllib.parse import urlencode
 
 import msgspec
@@ -16,6 +15,7 @@ from gateway.sandbox.channel import Shared
 from gateway.sandbox.faults import Call, Verb
 from gateway.sandbox.keys import SandboxKeys
 from gateway.sandbox.ledger import Payment
+from gateway.sandbox.orders_channel import OrdersChannel
 from gateway.sandbox.paypal_bodies import Bodies, kept_of, sent_of
 from gateway.sandbox.paypal_gate import KIND, PREFIX, PayPalGate, PayPalRefusal
 from gateway.sandbox.paypal_news import PayPalNews
@@ -26,13 +26,12 @@ from gateway.sandbox.paypal_refunds import PayPalRefunds
 Act = Callable[[], tuple[int, object]]
 
 
-class PayPal:
+class PayPal(OrdersChannel):
     """The channel: its addresses, and what the wallet may do with its orders."""
 
     kind = KIND
 
     def __init__(self, keys: SandboxKeys, shared: Shared) -> None:
-        self._shared = shared
         self._webhook_id = keys.paypal.webhook_id
         self._gate = PayPalGate(keys, shared.faults)
         self._bodies = Bodies(shared.public_url + PREFIX, keys.paypal.merchant_id)
@@ -40,6 +39,7 @@ class PayPal:
         self._orders = PayPalOrders(shared, self._news)
         self._refunds = PayPalRefunds(shared, self._news)
         self._page = PayPalPage(shared, self._orders, self.way_back)
+        super().__init__(shared, self._orders, self._news.tell_paid, self._refunds.under_way)
 
     def routes(self) -> Iterable[web.AbstractRouteDef]:
         orders, payments = PREFIX + "/v2/checkout/orders", PREFIX + "/v2/payments"
@@ -57,27 +57,9 @@ class PayPal:
         yield web.get(PREFIX + "/checkoutnow", self._page.show)
         yield web.post(PREFIX + "/checkoutnow", self._page.decide)
 
-    def resume(self) -> None:
-        for payment in self._shared.ledger:
-            if payment.channel != KIND:
-                continue
-            for capture in payment.captures:
-                if not capture.told:
-                    self._news.tell_paid(payment, capture)
-            self._refunds.under_way.resume(payment)
-
     def reset(self) -> None:
+        super().reset()
         self._orders.forget()
-        self._refunds.under_way.reset()
-
-    def pay(self, number: str, *, amount: int | None, at: datetime | None, again: bool) -> Payment:
-        return self._orders.pay(number, amount=amount, at=at, again=again)
-
-    def scan(self, number: str) -> Payment:
-        return self._orders.scan(number)
-
-    def decline(self, number: str) -> Payment:
-        return self._orders.decline(number)
 
     def way_back(self, payment: Payment, _wanted: str) -> str:
         """To the page for who approved, with the payer's id, or to the one for who did not."""

@@ -126,7 +126,7 @@ class PayPalOrders:
 
         `again` takes money a second time, whoever asked for it. Raises NotPayable.
         """
-        payment = self._known(number)
+        payment = self._ledger.known(KIND, number)
         kept = kept_of(payment)
         if kept.pending and not kept.denied:
             payment = self._save(payment, replace(kept, pending=""))
@@ -137,14 +137,11 @@ class PayPalOrders:
         return self.approve(priced, BALANCE, at=at)
 
     def scan(self, number: str) -> Payment:
-        payment = self._known(number)
-        if payment.scanned_at is not None:
-            return payment
-        return self._ledger.save(replace(payment, scanned_at=self._now()))
+        return self._ledger.scan(KIND, number, self._now())
 
     def decline(self, number: str) -> Payment:
         """The buyer approves, and what it pays with is refused; or money on its way never comes."""
-        payment = self._known(number)
+        payment = self._ledger.known(KIND, number)
         kept = kept_of(payment)
         if kept.pending:
             denied = self._save(payment, replace(kept, denied=True))
@@ -164,12 +161,6 @@ class PayPalOrders:
 
     def _save(self, payment: Payment, kept: Kept) -> Payment:
         return self._ledger.save(replace(payment, kept=written(kept)))
-
-    def _known(self, number: str) -> Payment:
-        payment = self._ledger.find(KIND, number)
-        if payment is None:
-            raise NotPayable("unknown")
-        return payment
 
     def _note(self, payment: Payment) -> None:
         """Keep what an order is found again by."""

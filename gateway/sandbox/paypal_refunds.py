@@ -1,7 +1,6 @@
 """PayPal's refunds: one for a request id, done at once or, as the faults say, after a while."""
 
 import msgspec
-from msgspec.structs import replace
 
 from gateway.sandbox.channel import Shared
 from gateway.sandbox.ledger import Capture, Payment, Refund, RefundState
@@ -22,7 +21,7 @@ class PayPalRefunds:
         self._shared = shared
         self._ledger = shared.ledger
         self._news = news
-        self.under_way = RefundsUnderWay(shared, KIND, self._end, news.tell_refunded)
+        self.under_way = RefundsUnderWay(shared, KIND, news.tell_refunded)
 
     def ask(self, capture_ref: str, body: bytes, request_id: str) -> tuple[Payment, Refund, bool]:
         """Take a refund; False: there was one with this request id. Raises PayPalRefusal."""
@@ -38,12 +37,7 @@ class PayPalRefunds:
         self._check(payment, capture, minor, sent)
         refund = self._new_refund(capture, minor, sent, request_id)
         payment = self._ledger.add_refund(payment, refund)
-        if self._shared.faults.of(KIND).refund_takes_s == 0:
-            self._end(refund.number)
-            payment, refund = self._ledger.find_refund(KIND, refund.number) or (payment, refund)
-        else:
-            self.under_way.end_later(refund.number)
-        return payment, refund, True
+        return *self.under_way.end_in_time(payment, refund), True
 
     def find_capture(self, ref: str) -> tuple[Payment, Capture]:
         """Raises PayPalRefusal."""
@@ -93,19 +87,6 @@ class PayPalRefunds:
             state=RefundState.PROCESSING,
             created_at=self._shared.faults.now(KIND),
         )
-
-    def _end(self, number: str) -> None:
-        found = self._ledger.find_refund(KIND, number)
-        if found is None:
-            return
-        payment, refund = found
-        ended = replace(
-            refund,
-            state=RefundState(self._shared.faults.of(KIND).refund_end),
-            ended_at=self._shared.faults.now(KIND),
-        )
-        payment = self._ledger.end_refund(payment, ended)
-        self._news.tell_refunded(payment, ended)
 
 
 def _read(body: bytes) -> SentRefund:

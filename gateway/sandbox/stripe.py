@@ -188,7 +188,7 @@ class Card:
         self._payments.resume(CARD)
         for payment in self._stripe.shared.ledger:
             if payment.channel == CARD:
-                self._stripe.refunds.resume(payment)
+                self._stripe.refunds.under_way.resume(payment)
 
     def reset(self) -> None:
         self._stripe.refunds.under_way.reset()

@@ -133,7 +133,7 @@ class StripePayments:
         With `again` a payment under the same number, as it is made when a key is forgotten, is
         confirmed and debited at once.
         """
-        payment, now = self._known(CARD, number), at or self._now(CARD)
+        payment, now = self._ledger.known(CARD, number), at or self._now(CARD)
         held = payment.amount if amount is None else amount
         if again:
             return self._pay_again(payment, held, now)
@@ -158,7 +158,7 @@ class StripePayments:
 
         With `again` it is paid a second time, or late; what the bank does then, nobody has said.
         """
-        payment, now = self._known(BOLETO, number), at or self._now(BOLETO)
+        payment, now = self._ledger.known(BOLETO, number), at or self._now(BOLETO)
         faults = self._shared.faults.of(BOLETO)
         paid = payment.amount if amount is None else amount
         if again and payment.captures:
@@ -176,7 +176,7 @@ class StripePayments:
 
     def decline(self, channel: str, number: str) -> Payment:
         """The buyer's bank refuses a card: they may take another. Raises NotPayable."""
-        payment = self._known(channel, number)
+        payment = self._ledger.known(channel, number)
         state = state_of(payment)
         tried = replace(payment, declines=payment.declines + 1)
         if channel == CARD and state.held_at is None:
@@ -187,10 +187,7 @@ class StripePayments:
         return payment
 
     def scan(self, channel: str, number: str) -> Payment:
-        payment = self._known(channel, number)
-        if payment.scanned_at is not None:
-            return payment
-        return self._ledger.save(replace(payment, scanned_at=self._now(channel)))
+        return self._ledger.scan(channel, number, self._now(channel))
 
     # What is there
 
@@ -253,12 +250,6 @@ class StripePayments:
             code=UNEXPECTED,
             intent=self.show(payment, intent),
         )
-
-    def _known(self, channel: str, number: str) -> Payment:
-        payment = self._ledger.find(channel, number)
-        if payment is None:
-            raise NotPayable("unknown")
-        return payment
 
     def _now(self, channel: str) -> datetime:
         return self._shared.faults.now(channel)

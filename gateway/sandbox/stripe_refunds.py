@@ -5,7 +5,6 @@ ledger. The same number under another key, or when a day is over, is another ref
 """
 
 import msgspec
-from msgspec.structs import replace
 
 from gateway.sandbox.channel import Shared
 from gateway.sandbox.ledger import Capture, Payment, Refund, RefundState
@@ -31,7 +30,7 @@ class StripeRefunds:
         self._ledger = shared.ledger
         self._news = news
         self._payments = payments
-        self.under_way = RefundsUnderWay(shared, CARD, self._end, self._tell)
+        self.under_way = RefundsUnderWay(shared, CARD, self._tell)
 
     def ask(self, form: Form) -> Json:
         """Give money back. Raises StripeRefusal."""
@@ -55,7 +54,6 @@ class StripeRefunds:
         now = self._shared.faults.now(payment.channel)
         ref = new_id("re")
         number = metadata.get("number", ref)
-        at_once = self._shared.faults.of(payment.channel).refund_takes_s == 0
         refund = Refund(
             number=f"{number}@{ref}" if self._taken(payment, number) else number,
             ref=ref,
@@ -68,12 +66,8 @@ class StripeRefunds:
         )
         payment = self._ledger.add_refund(payment, refund)
         self._tell(payment, refund)
-        if at_once:
-            self._end(refund.number)
-        else:
-            self.under_way.end_later(refund.number)
-        found = self._ledger.find_refund(CARD, refund.number)
-        return refund_object(payment, found[1] if found else refund, metadata)
+        payment, refund = self.under_way.end_in_time(payment, refund)
+        return refund_object(payment, refund, metadata)
 
     def show(self, ref: str) -> Json:
         for payment in self._ledger:
@@ -99,9 +93,6 @@ class StripeRefunds:
         page = objects[begin : begin + limit]
         return list_object("/v1/refunds", page, more=begin + limit < len(objects))
 
-    def resume(self, payment: Payment) -> None:
-        self.under_way.resume(payment)
-
     def _paid(self, form: Form) -> tuple[Payment, Capture]:
         charge = text_in(form, "charge")
         intent = text_in(form, "payment_intent") or "pi_" + charge.removeprefix("ch_")
@@ -119,19 +110,6 @@ class StripeRefunds:
 
     def _taken(self, payment: Payment, number: str) -> bool:
         return self._ledger.find_refund(payment.channel, number) is not None
-
-    def _end(self, number: str) -> None:
-        found = self._ledger.find_refund(CARD, number)
-        if found is None:
-            return  # the ledger was reset while it was under way
-        payment, refund = found
-        ended = replace(
-            refund,
-            state=RefundState(self._shared.faults.of(payment.channel).refund_end),
-            ended_at=self._shared.faults.now(payment.channel),
-        )
-        payment = self._ledger.end_refund(payment, ended)
-        self._tell(payment, ended)
 
     def _tell(self, payment: Payment, refund: Refund) -> None:
         self._news.tell_refund(payment, refund, metadata_of(refund))

@@ -3,24 +3,27 @@
 import asyncio
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from gateway.sandbox.channel import Shared
 from gateway.sandbox.ledger import Payment, Refund, RefundState
 
 
 class RefundsUnderWay:
-    def __init__(
-        self,
-        shared: Shared,
-        kind: str,
-        end: Callable[[str], None],
-        tell: Callable[[Payment, Refund], None],
-    ) -> None:
-        """`end` ends the refund with that number, `tell` sends its callback."""
+    def __init__(self, shared: Shared, kind: str, tell: Callable[[Payment, Refund], None]) -> None:
+        """`tell` sends the callback of a refund."""
         self._shared = shared
         self._kind = kind
-        self._end = end
         self._tell = tell
         self._timers: set[asyncio.TimerHandle] = set()
+
+    def end_in_time(self, payment: Payment, refund: Refund) -> tuple[Payment, Refund]:
+        """End it at once when that takes no time, or else later; answer how it stands now."""
+        if self._shared.faults.of(self._kind).refund_takes_s:
+            self.end_later(refund.number)
+            return payment, refund
+        self._end(refund.number)
+        return self._shared.ledger.find_refund(self._kind, refund.number) or (payment, refund)
 
     def end_later(self, number: str) -> None:
         def end() -> None:
@@ -43,3 +46,16 @@ class RefundsUnderWay:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
+
+    def _end(self, number: str) -> None:
+        found = self._shared.ledger.find_refund(self._kind, number)
+        if found is None:
+            return  # the ledger was reset while it was under way
+        payment, refund = found
+        faults = self._shared.faults
+        ended = replace(
+            refund,
+            state=RefundState(faults.of(self._kind).refund_end),
+            ended_at=faults.now(self._kind),
+        )
+        self._tell(self._shared.ledger.end_refund(payment, ended), ended)

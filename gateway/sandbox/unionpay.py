@@ -5,7 +5,6 @@ servers, which are answered in text. Nothing here closes a payment; only time do
 """
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from urllib.parse import urlencode
 
 from aiohttp import web
@@ -14,6 +13,7 @@ from gateway.sandbox.channel import Shared
 from gateway.sandbox.faults import Call, Error, Verb
 from gateway.sandbox.keys import SandboxKeys
 from gateway.sandbox.ledger import Payment
+from gateway.sandbox.orders_channel import OrdersChannel
 from gateway.sandbox.unionpay_bills import FILE_FIELDS, UnionPayBills
 from gateway.sandbox.unionpay_gate import (
     KIND,
@@ -34,18 +34,18 @@ Act = Callable[[Sent], dict[str, str]]
 PAY, REFUND, VOID = "01", "04", "31"
 
 
-class UnionPay:
+class UnionPay(OrdersChannel):
     """The channel: its addresses, and what the wallet may do with its payments."""
 
     kind = KIND
 
     def __init__(self, keys: SandboxKeys, shared: Shared) -> None:
-        self._shared = shared
         self._gate = UnionPayGate(keys, shared.faults)
         self._news = UnionPayNews(shared, self._gate)
         self._refunds = UnionPayRefunds(shared, self._news)
         self._trades = UnionPayTrades(shared, self._news)
         self._bills = UnionPayBills(shared, self._gate)
+        super().__init__(shared, self._trades, self._news.tell_paid, self._refunds.under_way)
 
     def routes(self) -> Iterable[web.AbstractRouteDef]:
         api = PREFIX + "/gateway/api"
@@ -55,27 +55,6 @@ class UnionPay:
         yield web.post(api + "/queryTrans.do", self._serve_query)
         yield web.post(PREFIX + "/file/", self._serve_file)
         yield web.get(PREFIX + "/front/{token}", self._show_way_back)
-
-    def resume(self) -> None:
-        for payment in self._shared.ledger:
-            if payment.channel != KIND:
-                continue
-            for capture in payment.captures:
-                if not capture.told:
-                    self._news.tell_paid(payment, capture)
-            self._refunds.under_way.resume(payment)
-
-    def reset(self) -> None:
-        self._refunds.under_way.reset()
-
-    def pay(self, number: str, *, amount: int | None, at: datetime | None, again: bool) -> Payment:
-        return self._trades.pay(number, amount=amount, at=at, again=again)
-
-    def scan(self, number: str) -> Payment:
-        return self._trades.scan(number)
-
-    def decline(self, number: str) -> Payment:
-        return self._trades.decline(number)
 
     def way_back(self, payment: Payment, _wanted: str) -> str:
         """After paying, a page of ours with a form to post; before it, the merchant's page."""

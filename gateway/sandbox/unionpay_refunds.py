@@ -4,7 +4,6 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta
 
 import msgspec
-from msgspec.structs import replace
 
 from gateway.sandbox.channel import Shared
 from gateway.sandbox.ledger import Capture, Payment, Refund, RefundState
@@ -32,7 +31,7 @@ class UnionPayRefunds:
         self._shared = shared
         self._ledger = shared.ledger
         self._news = news
-        self.under_way = RefundsUnderWay(shared, KIND, self._end, news.tell_refunded)
+        self.under_way = RefundsUnderWay(shared, KIND, news.tell_refunded)
 
     def ask(self, sent: Sent, payment_of: Callable[[Sent], Payment | None]) -> Refund:
         """Take a refund or a void. Raises UnionPayRefusal, for a repeat too."""
@@ -71,19 +70,6 @@ class UnionPayRefunds:
             if capture.ref == query_id:
                 return payment, capture
         raise UnionPayRefusal("35")
-
-    def _end(self, number: str) -> None:
-        found = self._ledger.find_refund(KIND, number)
-        if found is None:
-            return
-        payment, refund = found
-        ended = replace(
-            refund,
-            state=RefundState(self._shared.faults.of(KIND).refund_end),
-            ended_at=self._shared.faults.now(KIND),
-        )
-        payment = self._ledger.end_refund(payment, ended)
-        self._news.tell_refunded(payment, ended)
 
 
 def standing(refund: Refund) -> str:

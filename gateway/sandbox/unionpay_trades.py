@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlencode
 from msgspec.structs import replace
 
 from gateway.sandbox.channel import Shared
-from gateway.sandbox.ledger import Capture, NotPayable, Payment
+from gateway.sandbox.ledger import Capture, Payment
 from gateway.sandbox.unionpay_gate import KIND, Sent, UnionPayRefusal, read_time
 from gateway.sandbox.unionpay_news import UnionPayNews
 from gateway.sandbox.unionpay_numbers import (
@@ -86,9 +86,7 @@ class UnionPayTrades:
 
     def pay(self, number: str, *, amount: int | None, at: datetime | None, again: bool) -> Payment:
         """Take the buyer's money and tell the merchant. Raises NotPayable."""
-        payment = self._ledger.find(KIND, number)
-        if payment is None:
-            raise NotPayable("unknown")
+        payment = self._ledger.known(KIND, number)
         paid_at = at or self._now()
         capture = Capture(
             ref=new_query_id(paid_at) if payment.captures else payment.ref,
@@ -100,12 +98,7 @@ class UnionPayTrades:
         return paid
 
     def scan(self, number: str) -> Payment:
-        payment = self._ledger.find(KIND, number)
-        if payment is None:
-            raise NotPayable("unknown")
-        if payment.scanned_at is not None:
-            return payment
-        return self._ledger.save(replace(payment, scanned_at=self._now()))
+        return self._ledger.scan(KIND, number, self._now())
 
     def decline(self, number: str) -> Payment:
         """A refused card ends nothing here: the buyer may take another, and nobody is told."""

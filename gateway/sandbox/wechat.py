@@ -17,6 +17,7 @@ from gateway.sandbox.channel import Shared
 from gateway.sandbox.faults import Call, Verb
 from gateway.sandbox.keys import CertifiedKey, SandboxKeys
 from gateway.sandbox.ledger import Payment
+from gateway.sandbox.orders_channel import OrdersChannel
 from gateway.sandbox.wechat_answers import (
     CertificateEntry,
     CertificatesAnswer,
@@ -51,20 +52,20 @@ Act = Callable[[bytes], msgspec.Struct | None]
 """What a call does with its body: an answer to sign, or None for 204; raises WechatRefusal."""
 
 
-class Wechat:
+class Wechat(OrdersChannel):
     """The channel: its routes, and what the wallet may do with its orders."""
 
     kind = KIND
 
     def __init__(self, keys: SandboxKeys, shared: Shared) -> None:
         self._keys = keys
-        self._shared = shared
         self._gate = WechatGate(keys, shared.faults)
         self._news = WechatNews(keys, shared, self._gate)
         self._orders = WechatOrders(keys, shared, self._news)
         self._refunds = WechatRefunds(shared, self._news)
         self._bills = WechatBills(keys, shared)
         self._oauth = WechatOAuth(keys, shared)
+        super().__init__(shared, self._orders, self._news.tell_paid, self._refunds.under_way)
 
     def routes(self) -> Iterable[web.AbstractRouteDef]:
         table = (
@@ -83,27 +84,6 @@ class Wechat:
             yield web.route("*", path, _method_not_allowed)
         yield web.route("*", PREFIX + "/v3/{unknown:.*}", _not_found)
         yield from self._oauth.routes()
-
-    def resume(self) -> None:
-        for payment in self._shared.ledger:
-            if payment.channel != KIND:
-                continue
-            for capture in payment.captures:
-                if not capture.told:
-                    self._news.tell_paid(payment, capture)
-            self._refunds.under_way.resume(payment)
-
-    def reset(self) -> None:
-        self._refunds.under_way.reset()
-
-    def pay(self, number: str, *, amount: int | None, at: datetime | None, again: bool) -> Payment:
-        return self._orders.pay(number, amount=amount, at=at, again=again)
-
-    def scan(self, number: str) -> Payment:
-        return self._orders.scan(number)
-
-    def decline(self, number: str) -> Payment:
-        return self._orders.decline(number)
 
     def way_back(self, _payment: Payment, wanted: str) -> str:
         return wanted

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from gateway.sandbox.channel import Shared
 from gateway.sandbox.keys import SandboxKeys
-from gateway.sandbox.ledger import Capture, NotPayable, Payment
+from gateway.sandbox.ledger import Capture, Payment
 from gateway.sandbox.wechat_answers import (
     UNPAID_LIFE,
     new_code_url,
@@ -86,7 +86,7 @@ class WechatOrders:
 
     def pay(self, number: str, *, amount: int | None, at: datetime | None, again: bool) -> Payment:
         """Take the buyer's money and tell the merchant. Raises NotPayable."""
-        payment = self._payable(number)
+        payment = self._ledger.known(KIND, number)
         now = self._now()
         capture = Capture(
             ref=new_transaction_id(now),
@@ -100,11 +100,11 @@ class WechatOrders:
         return payment
 
     def scan(self, number: str) -> Payment:
-        return self._ledger.save(replace(self._payable(number), scanned_at=self._now()))
+        return self._ledger.save(replace(self._ledger.known(KIND, number), scanned_at=self._now()))
 
     def decline(self, number: str) -> Payment:
         """A refused card ends nothing here: the order stays payable, and nobody is told."""
-        payment = self._payable(number)
+        payment = self._ledger.known(KIND, number)
         return self._ledger.save(replace(payment, declines=payment.declines + 1))
 
     def check_merchant(self, mchid: str) -> None:
@@ -157,12 +157,6 @@ class WechatOrders:
             payable_until=min(end, now + CODE_LIFE),
         )
         return self._ledger.save(renewed)
-
-    def _payable(self, number: str) -> Payment:
-        payment = self._ledger.find(KIND, number)
-        if payment is None:
-            raise NotPayable("unknown")
-        return payment
 
     def _now(self) -> datetime:
         return self._faults.now(KIND)

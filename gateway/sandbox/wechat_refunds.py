@@ -2,8 +2,6 @@
 
 from datetime import timedelta
 
-from msgspec.structs import replace
-
 from gateway.sandbox.channel import Shared
 from gateway.sandbox.ledger import Capture, Payment, Refund, RefundState
 from gateway.sandbox.under_way import RefundsUnderWay
@@ -25,7 +23,7 @@ class WechatRefunds:
         self._shared = shared
         self._ledger = shared.ledger
         self._news = news
-        self.under_way = RefundsUnderWay(shared, KIND, self._end, news.tell_refunded)
+        self.under_way = RefundsUnderWay(shared, KIND, news.tell_refunded)
 
     def ask(self, wanted: RefundRequest) -> tuple[Payment, Refund]:
         """Take a refund, or answer the one that has this number. Raises WechatRefusal."""
@@ -83,15 +81,6 @@ class WechatRefunds:
             raise WechatRefusal(403, "RULE_LIMIT", "一笔订单最多支持50次部分退款")
         if self._shared.faults.now(KIND) > capture.paid_at + REFUND_WINDOW:
             raise WechatRefusal(403, "TRADE_ERROR", "订单已超过可退款的最大期限")
-
-    def _end(self, number: str) -> None:
-        payment, refund = self.find(number)
-        ended = replace(
-            refund,
-            state=RefundState(self._shared.faults.of(KIND).refund_end),
-            ended_at=self._shared.faults.now(KIND),
-        )
-        self._news.tell_refunded(self._ledger.end_refund(payment, ended), ended)
 
 
 def _check_same(wanted: RefundRequest, payment: Payment, known: tuple[Payment, Refund]) -> None:
