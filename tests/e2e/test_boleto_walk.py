@@ -26,11 +26,6 @@ TYPED: Final = {
 }
 
 
-async def order_in_reais(buyer: Buyer, town: Town) -> Page:
-    await (await buyer.open(f"{town.ready.shop_url}/?currency=BRL")).close()
-    return await buyer.order_something()
-
-
 async def make_slip(buyer: Buyer, page: Page) -> None:
     await page.locator("a[href$='/details/boleto']").click()
     await turns(page, "details")
@@ -58,7 +53,7 @@ async def pay_at_a_bank(buyer: Buyer, page: Page) -> None:
 
 async def test_a_buyer_at_a_pc_pays_a_slip_at_a_bank(browser: Browser, town: Town) -> None:
     async with buyer_at_pc(browser, town.ready, "boleto-pc", BRAZILIAN) as buyer:
-        page = await order_in_reais(buyer, town)
+        page = await buyer.order_something("BRL")
         await make_slip(buyer, page)
         await pay_at_a_bank(buyer, page)
         await turns(page, "paid", within_s=30)
@@ -73,7 +68,7 @@ async def test_a_phone_without_scripts_makes_a_slip_and_finds_it_paid(
     async with buyer_on_phone(
         browser, town.ready, "boleto-phone", BRAZILIAN, scripts=False
     ) as buyer:
-        page = await order_in_reais(buyer, town)
+        page = await buyer.order_something("BRL")
         await make_slip(buyer, page)
         await pay_at_a_bank(buyer, page)
         await page.reload()
@@ -85,7 +80,7 @@ async def test_who_pays_by_card_after_all_is_told_to_leave_the_slip_alone(
     browser: Browser, town: Town
 ) -> None:
     async with buyer_on_phone(browser, town.ready, "boleto-card", ENGLISH) as buyer:
-        page = await order_in_reais(buyer, town)
+        page = await buyer.order_something("BRL")
         await make_slip(buyer, page)
         await page.locator(".others summary").click()
         await buyer.open_wallet(page, "card")
