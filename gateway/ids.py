@@ -4,6 +4,7 @@ The 26 characters hold 48 bits of milliseconds and 80 random bits (the layout of
 made later sort later, indexes stay compact, and nobody can guess a neighbour's.
 """
 
+import re
 import secrets
 import time
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ OperatorId = NewType("OperatorId", str)
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS: Final = [first + second for first in _ALPHABET for second in _ALPHABET]
+_NUMBER: Final = re.compile(r"[0-9A-Z]{26}(R[0-9]{1,4})?")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _last = 0
 
@@ -68,6 +70,14 @@ def new_operator_id() -> OperatorId:
 def number_of(attempt: AttemptId) -> str:
     """Return what the channel sees as our order number: the attempt's 26 alphanumerics."""
     return attempt.removeprefix("att_")
+
+
+def is_number(text: str) -> bool:
+    """Does it look like a number of ours, of a payment or of a refund?
+
+    Others may sell through the same account at a channel, which tells us of theirs too.
+    """
+    return _NUMBER.fullmatch(text) is not None
 
 
 def new_checkout_token() -> str:

@@ -17,6 +17,7 @@ from gateway.channels.paypal_wire import (
     read_body,
 )
 from gateway.errors import BadCallback, ChannelUnavailable
+from gateway.ids import is_number
 from gateway.model import ChannelReport, Outcome, RefundReport, RefundState, Source
 
 Resource = TypeVar("Resource", Order, Capture, Refund)
@@ -48,7 +49,7 @@ class Reports:
             case ("PAYMENT.CAPTURE", _, "REFUNDED") | ("PAYMENT.REFUND", _, _):
                 refund = _resource(event, Refund)
                 number = refund.number
-                return self.refunded(refund, number, Source.CALLBACK) if number else None
+                return self.refunded(refund, number, Source.CALLBACK) if is_number(number) else None
             case _:
                 # Also what PayPal took back (REVERSED): that is between the merchant and PayPal.
                 return None
@@ -65,8 +66,8 @@ class Reports:
         )
 
     def _told_of_order(self, order: Order) -> ChannelReport | None:
-        if not order.number:
-            return None
+        if not is_number(order.number):
+            return None  # the app may be another shop's too
         if not self._is_ours(order):
             raise BadCallback("merchant", "the webhook is about a payment to another merchant")
         report = self._report(order, Source.CALLBACK)
@@ -75,8 +76,8 @@ class Reports:
         return report
 
     def _told_of_capture(self, capture: Capture) -> ChannelReport | None:
-        if not capture.custom_id:
-            return None  # of an order that was not made by us
+        if not is_number(capture.custom_id):
+            return None
         if not self._paid_to_us(capture.payee.merchant_id):
             raise BadCallback("merchant", "the webhook is about a payment to another merchant")
         outcome = capture_outcome_of(capture)

@@ -7,7 +7,6 @@ in minor units, currencies are written in small letters, times are seconds since
 Everything that we make carries our number in its metadata, and is found again by it.
 """
 
-import re
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Final, TypeVar
@@ -17,7 +16,7 @@ from msgspec import Meta, Struct
 
 from gateway.channels.base import BuyerDetails, CreateRequest, RefundRequest
 from gateway.errors import ChannelRefused
-from gateway.ids import time_of
+from gateway.ids import is_number, time_of
 from gateway.money import Money
 
 API_VERSION: Final = "2026-10-28.endive"
@@ -26,7 +25,6 @@ NUMBER: Final = "number"  # the name of our number in the metadata
 LONGEST_SESSION: Final = timedelta(hours=23, minutes=58)
 
 _LONGEST_NAME: Final = 250
-_OURS: Final = re.compile(r"[0-9A-Z]{26}(R[0-9]{1,4})?\Z")
 
 Body = TypeVar("Body")
 Fields = dict[str, str]
@@ -167,11 +165,9 @@ def read_body(body: bytes | msgspec.Raw, kind: type[Body]) -> Body | None:
 
 
 def number_in(metadata: Metadata) -> str | None:
-    """Return our number, of a payment or of a refund; others may use the same account, so what
-    does not look like one is not.
-    """
+    """Return our number, of a payment or of a refund, where there is one."""
     number = metadata.get(NUMBER, "")
-    return number if _OURS.match(number) else None
+    return number if is_number(number) else None
 
 
 def session_fields(request: CreateRequest) -> Fields:

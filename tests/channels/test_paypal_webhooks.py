@@ -22,14 +22,8 @@ from gateway.errors import BadCallback, ChannelUnavailable, UnknownKey
 from gateway.model import ChannelReport, Outcome, RefundReport, RefundState, Source
 from gateway.money import Money
 from tests.channels.paypal_benches import StubBench, captured_event, stub_bench
-from tests.fakes.paypal_crypto import (
-    MERCHANT_ID,
-    PAYPALS_NAME,
-    SANDBOXS_NAME,
-    Certified,
-    certified,
-    signed,
-)
+from tests.fakes.keys import Certified, certified
+from tests.fakes.paypal_crypto import MERCHANT_ID, PAYPALS_NAME, SANDBOXS_NAME, signed
 from tests.fakes.paypal_stub import CERTIFICATE, Json, event
 
 VECTORS = Path(__file__).parent / "vectors" / "paypal"
@@ -364,6 +358,13 @@ async def test_a_refund_of_ours_is_told_by_our_number(
         event("CUSTOMER.DISPUTE.CREATED", "dispute", {"id": "PP-D-1"}),
         event("CHECKOUT.ORDER.APPROVED", "checkout-order", {"id": "5O1", "status": "APPROVED"}),
         captured_event(""),
+        captured_event("woo-4711"),
+        order_event(custom_id="woo-4711"),
+        event(
+            "PAYMENT.CAPTURE.REFUNDED",
+            "refund",
+            {"id": "R", "status": "COMPLETED", "invoice_id": "woo-4711"},
+        ),
     ],
 )
 async def test_what_is_not_about_a_payment_of_ours_is_kept_and_does_nothing(
