@@ -178,10 +178,11 @@ class Pay(Struct, frozen=True, repr_omit_defaults=True):
     again: bool = False
 
     async def take(self, world: World) -> str:
-        said: dict[str, object] = {"again": self.again}
+        code = await world.code(self.code)
+        said: dict[str, object] = {"again": self.again and code is not None and bool(code.captures)}
         if self.amount is not None:
             said["amount"] = self.amount
-        return await world.wallet("pay", await world.code(self.code), **said)
+        return await world.wallet("pay", code, **said)
 
 
 class PayAll(Struct, frozen=True, repr_omit_defaults=True):
