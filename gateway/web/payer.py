@@ -119,9 +119,8 @@ def _keep(
 
 def _unseal(request: web.Request, name: str, kind: type[Sealed], age_s: int) -> Sealed | None:
     cipher = Cipher(request.app[DESK].settings.secret_keys)
+    said = request.cookies.get(name, "").encode("ascii", "replace")  # what we seal is ASCII
     try:
-        return msgspec.convert(
-            cipher.decrypt_fresh(request.cookies.get(name, "").encode(), age_s), kind
-        )
+        return msgspec.convert(cipher.decrypt_fresh(said, age_s), kind)
     except msgspec.ValidationError:
         return None
