@@ -32,8 +32,9 @@ from gateway.sandbox.keys import (
 from tests.channels.around import Around
 from tests.channels.bench import HURRY_S, Trouble, Verb, serving
 from tests.channels.sandbox_bench import Errors, Running, SandboxDriven, known_keys, running_sandbox
-from tests.fakes.alipay_crypto import AlipaySide, Form, key_in, notice_body, stub_side
+from tests.fakes.alipay_crypto import AlipaySide, Form, notice_body, stub_side
 from tests.fakes.alipay_stub import AlipayStub, Fault
+from tests.fakes.keys import key_in
 
 ACCOUNT = "acct_1"
 FORM = {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}

@@ -15,9 +15,6 @@ from typing import ClassVar
 from urllib.parse import urlsplit
 
 import aiohttp
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from gateway.channels.base import (
     Callback,
@@ -34,7 +31,8 @@ from gateway.sandbox.keys import paypal_account
 from tests.channels.around import Around
 from tests.channels.bench import HURRY_S, Trouble, Verb, serving, times_lost
 from tests.channels.sandbox_bench import Errors, Running, SandboxDriven, known_keys, running_sandbox
-from tests.fakes.paypal_crypto import Certified, PayPalSide, signed, stub_side
+from tests.fakes.keys import Certified, certified_by
+from tests.fakes.paypal_crypto import PayPalSide, signed, stub_side
 from tests.fakes.paypal_stub import CERTIFICATE, Fault, Json, PayPalStub, event
 
 ACCOUNT = "acct_1"
@@ -261,7 +259,4 @@ async def sandbox_bench() -> AsyncIterator[SandboxBench]:
 def _as_stub_side() -> PayPalSide:
     """The sandbox's keys in the stub's words, so that callbacks can be made that it never sends."""
     mine = known_keys().paypal
-    key = load_pem_private_key(mine.signer.key.encode(), None)
-    assert isinstance(key, RSAPrivateKey)
-    leaf = x509.load_pem_x509_certificate(mine.signer.chain.encode())
-    return replace(stub_side(), paypal=Certified(key, leaf))
+    return replace(stub_side(), paypal=certified_by(mine.signer.key, mine.signer.chain))

@@ -15,7 +15,14 @@ from msgspec import structs
 from gateway.channels.base import Callback
 from tests.channels import wechat_benches
 from tests.channels.mouth import Said
-from tests.fakes import alipay_crypto, paypal_crypto, stripe_objects, unionpay_crypto, wechat_crypto
+from tests.fakes import (
+    alipay_crypto,
+    keys,
+    paypal_crypto,
+    stripe_objects,
+    unionpay_crypto,
+    wechat_crypto,
+)
 
 _OF_SIGNATURES = ("sign", "sign_type", "signature", "signPubKeyCert")
 
@@ -80,7 +87,7 @@ class AlipaySigns:
     def again(self, said: Said, plain: bytes) -> Said:
         if not said.body.startswith(b"{"):
             return said._replace(body=plain)  # a file, which nobody signs
-        signature = alipay_crypto.signature(self._signer.key, plain).encode()
+        signature = keys.signature(self._signer.key, plain).encode()
         named = f',"alipay_cert_sn":"{self._sn}"'.encode() if self._sn else b""
         name = self._inner(said)[0].encode()
         return said._replace(
@@ -99,7 +106,7 @@ class AlipaySigns:
 
 
 class UnionPaySigns:
-    def __init__(self, signer: unionpay_crypto.Certified) -> None:
+    def __init__(self, signer: keys.Certified) -> None:
         self._signer = signer
 
     def plain(self, said: Said) -> bytes:
@@ -131,7 +138,7 @@ class _Unsigned:
 
 
 class PayPalSigns(_Unsigned):
-    def __init__(self, signer: paypal_crypto.Certified) -> None:
+    def __init__(self, signer: keys.Certified) -> None:
         self._signer = signer
 
     def tell(self, callback: Callback, plain: bytes) -> Callback:

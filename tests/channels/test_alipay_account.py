@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
 from gateway.channels.alipay import alipay
 from gateway.channels.alipay_account import BASE_URL, read_credentials
 from gateway.errors import ConfigurationError
-from tests.fakes.alipay_crypto import public_pem, stub_side
+from tests.fakes.alipay_crypto import stub_side
+from tests.fakes.keys import public_pem
 
 SIDE = stub_side()
 BY_KEY = SIDE.settings(BASE_URL)

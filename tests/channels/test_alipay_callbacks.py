@@ -19,7 +19,8 @@ from gateway.model import ChannelReport, Outcome, Source
 from gateway.money import Money
 from tests.channels.alipay_benches import StubBench, received, stub_bench
 from tests.channels.bench import made, paid_and_refund_of, reason_of
-from tests.fakes.alipay_crypto import notice_body, signature
+from tests.fakes.alipay_crypto import notice_body
+from tests.fakes.keys import signature
 
 NUMBER = "01KACB3V9D6H2M4XQ7R8S5T0WZ"
 

@@ -24,8 +24,9 @@ from gateway.errors import ChannelRefused, ChannelUnavailable
 from gateway.money import Money
 from tests.channels.alipay_benches import StubBench, stub_bench
 from tests.channels.bench import paid_and_refund_of, request_of, serving
-from tests.fakes.alipay_crypto import request_text, signed_by, stub_side
+from tests.fakes.alipay_crypto import request_text, stub_side
 from tests.fakes.alipay_stub import Fault
+from tests.fakes.keys import signed_by
 
 REQUEST = CreateRequest(
     number="01KACB3V9D6H2M4XQ7R8S5T0WZ",

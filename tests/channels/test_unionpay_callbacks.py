@@ -16,11 +16,11 @@ from gateway.model import ChannelReport, Outcome, RefundReport, RefundState, Sou
 from gateway.money import Money
 from tests.channels.bench import made, reason_of
 from tests.channels.unionpay_benches import FORM, StubBench, received, stub_bench
+from tests.fakes.keys import Certified
 from tests.fakes.unionpay_crypto import (
     MERCHANTS_NAME,
     TEST_NAME,
     UNIONPAYS_NAME,
-    Certified,
     certified,
     hash_of,
     signed,

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
 from gateway.channels.wechat import wechat_pay
 from gateway.channels.wechat_account import BASE_URL, read_credentials
 from gateway.errors import ConfigurationError
-from tests.fakes.wechat_crypto import private_pem, stub_keys
+from tests.fakes.keys import private_pem
+from tests.fakes.wechat_crypto import stub_keys
 
 SETTINGS = stub_keys().settings(BASE_URL)
 EC_KEY = ec.generate_private_key(ec.SECP256R1())

@@ -25,7 +25,7 @@ from gateway.errors import ChannelRefused, ChannelUnavailable
 from gateway.money import Money
 from tests.channels.bench import request_of, serving
 from tests.channels.wechat_benches import StubBench, stub_bench
-from tests.fakes.wechat_crypto import signed_by
+from tests.fakes.keys import signed_by
 from tests.fakes.wechat_stub import Fault
 
 REQUEST = CreateRequest(

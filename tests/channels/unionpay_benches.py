@@ -13,9 +13,6 @@ from typing import ClassVar
 from urllib.parse import parse_qsl
 
 import aiohttp
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from gateway.channels.base import (
     Callback,
@@ -28,14 +25,8 @@ from gateway.sandbox.keys import unionpay_account
 from tests.channels.around import Around
 from tests.channels.bench import HURRY_S, Trouble, Verb, serving
 from tests.channels.sandbox_bench import Errors, Running, SandboxDriven, known_keys, running_sandbox
-from tests.fakes.unionpay_crypto import (
-    Certified,
-    Form,
-    UnionPaySide,
-    notice_body,
-    signed,
-    stub_side,
-)
+from tests.fakes.keys import certified_by
+from tests.fakes.unionpay_crypto import Form, UnionPaySide, notice_body, signed, stub_side
 from tests.fakes.unionpay_stub import FIXED, Fault, UnionPayStub
 
 ACCOUNT = "acct_1"
@@ -191,12 +182,6 @@ def _as_stub_side() -> UnionPaySide:
     mine = known_keys().unionpay
     return replace(
         stub_side(),
-        unionpay=_certified(mine.signer_key, mine.signer_certificate),
-        merchant=_certified(mine.merchant_key, mine.merchant_certificate),
+        unionpay=certified_by(mine.signer_key, mine.signer_certificate),
+        merchant=certified_by(mine.merchant_key, mine.merchant_certificate),
     )
-
-
-def _certified(key_pem: str, certificate_pem: str) -> Certified:
-    key = load_pem_private_key(key_pem.encode(), None)
-    assert isinstance(key, RSAPrivateKey)
-    return Certified(key, certificate_pem, x509.load_pem_x509_certificate(certificate_pem.encode()))

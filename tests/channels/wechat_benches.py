@@ -13,15 +13,8 @@ from gateway.channels.wechat import WeChatPay, wechat_pay
 from gateway.sandbox.keys import SandboxKeys
 from tests.channels.bench import HURRY_S, Trouble, Verb, serving, times_lost
 from tests.channels.sandbox_bench import Errors, Running, SandboxDriven, known_keys, running_sandbox
-from tests.fakes.wechat_crypto import (
-    Certified,
-    Json,
-    Pen,
-    WeChatKeys,
-    key_in,
-    notification,
-    stub_keys,
-)
+from tests.fakes.keys import key_in
+from tests.fakes.wechat_crypto import Certified, Json, Pen, WeChatKeys, notification, stub_keys
 from tests.fakes.wechat_stub import Fault, WeChatStub
 
 ACCOUNT = "acct_1"

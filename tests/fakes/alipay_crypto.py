@@ -4,39 +4,38 @@ It shares no line with the adapter or the sandbox: what all three agree on is th
 """
 
 import json
-from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import md5
-from itertools import count
 from urllib.parse import urlencode
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+
+from tests.fakes import keys
+from tests.fakes.keys import new_key, private_pem, public_pem, signature
 
 Json = Mapping[str, object]
 Form = Mapping[str, str]
 
 ALIPAYS_NAME = "支付宝(中国)网络技术有限公司-2088102146225135"
 
-_serials = count(0x5A0123456789ABCDEF0123456789)
+_ANT = {
+    NameOID.COUNTRY_NAME: "CN",
+    NameOID.ORGANIZATION_NAME: "Ant 测试",
+    NameOID.ORGANIZATIONAL_UNIT_NAME: "Certification Authority",
+}
 
 
 @dataclass(frozen=True)
-class Certified:
-    """A key, its certificate, and the name (SN) that Alipay gives the certificate."""
-
-    key: rsa.RSAPrivateKey
-    pem: str
+class Certified(keys.Certified):
     sn: str
-    certificate: x509.Certificate
+    """The name that Alipay gives the certificate."""
 
 
 @dataclass(frozen=True)
@@ -96,71 +95,13 @@ def stub_side() -> AlipaySide:
     )
 
 
-def new_key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(65537, 2048)
-
-
 def certified(
-    name: str,
-    *,
-    issuer: Certified | None = None,
-    issues: bool | None = False,
-    days: int = 365,
+    name: str, *, issuer: Certified | None = None, issues: bool | None = False, days: int = 365
 ) -> Certified:
-    """A new key with a certificate; without an issuer it is a root.
-
-    `issues` None: the certificate does not say whether it may issue others.
-    """
-    key, now, serial = new_key(), datetime.now(UTC), next(_serials)
-    subject = _name(name)
-    builder = (
-        x509.CertificateBuilder(
-            issuer.certificate.subject if issuer else subject, subject, key.public_key(), serial
-        )
-        .not_valid_before(now - timedelta(days=400))
-        .not_valid_after(now + timedelta(days=days))
-    )
-    if issues is not None:
-        may_issue = issues or issuer is None
-        builder = builder.add_extension(x509.BasicConstraints(may_issue, None), critical=True)
-    certificate = builder.sign(issuer.key if issuer else key, SHA256())
-    return Certified(key, _pem(certificate), _sn(certificate), certificate)
-
-
-def private_pem(key: rsa.RSAPrivateKey) -> str:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    ).decode()
-
-
-def public_pem(key: rsa.RSAPrivateKey) -> str:
-    return (
-        key.public_key()
-        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-        .decode()
-    )
-
-
-def key_in(pem: str) -> rsa.RSAPrivateKey:
-    key = serialization.load_pem_private_key(pem.encode(), None)
-    assert isinstance(key, rsa.RSAPrivateKey)
-    return key
-
-
-def signature(key: rsa.RSAPrivateKey, text: str | bytes) -> str:
-    message = text.encode() if isinstance(text, str) else text
-    return b64encode(key.sign(message, PKCS1v15(), SHA256())).decode()
-
-
-def signed_by(key: rsa.RSAPrivateKey, sign: str, text: str) -> bool:
-    """Say whether the owner of `key` signed `text`."""
-    try:
-        key.public_key().verify(b64decode(sign), text.encode(), PKCS1v15(), SHA256())
-    except (InvalidSignature, ValueError):
-        return False
-    return True
+    """A new key with a certificate; without an issuer it is a root."""
+    may_issue = issues if issues is None else issues or issuer is None
+    made = keys.certified(name, beside=_ANT, issuer=issuer, issues=may_issue, days=days)
+    return Certified(made.key, made.certificate, _sn(made.certificate))
 
 
 def request_text(fields: Form) -> str:
@@ -186,16 +127,6 @@ def _joined(fields: Form) -> str:
     return "&".join(f"{name}={fields[name]}" for name in sorted(fields))
 
 
-def _name(common_name: str) -> x509.Name:
-    parts = {
-        NameOID.COUNTRY_NAME: "CN",
-        NameOID.ORGANIZATION_NAME: "Ant 测试",
-        NameOID.ORGANIZATIONAL_UNIT_NAME: "Certification Authority",
-        NameOID.COMMON_NAME: common_name,
-    }
-    return x509.Name([x509.NameAttribute(oid, text) for oid, text in parts.items()])
-
-
 def _sn(certificate: x509.Certificate) -> str:
     short = {"commonName": "CN", "organizationalUnitName": "OU", "organizationName": "O"}
     short["countryName"] = "C"
@@ -205,15 +136,12 @@ def _sn(certificate: x509.Certificate) -> str:
 
 
 def _elliptic_root() -> str:
-    key, now, name = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC), _name("E1")
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "E1")])
     certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), next(_serials))
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
         .sign(key, SHA256())
     )
-    return _pem(certificate)
-
-
-def _pem(certificate: x509.Certificate) -> str:
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+    return certificate.public_bytes(Encoding.PEM).decode()

@@ -18,15 +18,8 @@ from datetime import UTC, datetime, timedelta
 from aiohttp import web
 
 from tests.fakes.alipay_bills import Bills
-from tests.fakes.alipay_crypto import (
-    AlipaySide,
-    Form,
-    Json,
-    answer_text,
-    request_text,
-    signature,
-    signed_by,
-)
+from tests.fakes.alipay_crypto import AlipaySide, Form, Json, answer_text, request_text
+from tests.fakes.keys import signature, signed_by
 
 VERBS = {
     "alipay.trade.precreate": "create",

@@ -3,19 +3,11 @@
 It shares no line with the adapter or the sandbox: what all three agree on is the protocol.
 """
 
-from base64 import b64encode
 from binascii import crc32
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import cache
-from itertools import count
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
+from tests.fakes.keys import Certified, certified, signature
 
 Headers = dict[str, str]
 
@@ -24,18 +16,6 @@ SANDBOXS_NAME = "messageverificationcerts.sandbox.paypal.com"
 WEBHOOK_ID = "1JE4291016473214C"
 MERCHANT_ID = "RZBTBRRBXKLXN"
 CLIENT_ID, CLIENT_SECRET = "AeA1QIZXiflr1_-r0U2", "ECYYrrSHdKfk_Q0EdvzdGk"
-
-_serials = count(68759529225)
-
-
-@dataclass(frozen=True)
-class Certified:
-    key: rsa.RSAPrivateKey
-    certificate: x509.Certificate
-
-    @property
-    def pem(self) -> str:
-        return self.certificate.public_bytes(Encoding.PEM).decode()
 
 
 @dataclass(frozen=True)
@@ -78,43 +58,16 @@ def stub_side() -> PayPalSide:
     )
 
 
-def certified(
-    name: str,
-    *,
-    issuer: Certified | None = None,
-    issues: bool = False,
-    days: int = 365,
-    since: int = 400,
-) -> Certified:
-    """A new key with a certificate; without an issuer it is its own."""
-    key, now = rsa.generate_private_key(65537, 2048), datetime.now(UTC)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    certificate = (
-        x509.CertificateBuilder(
-            issuer.certificate.subject if issuer else subject,
-            subject,
-            key.public_key(),
-            next(_serials),
-        )
-        .not_valid_before(now - timedelta(days=since))
-        .not_valid_after(now + timedelta(days=days))
-        .add_extension(x509.BasicConstraints(issues, None), critical=True)
-        .sign(issuer.key if issuer else key, SHA256())
-    )
-    return Certified(key, certificate)
-
-
 def signed(
     signer: Certified, body: bytes, cert_url: str, *, webhook_id: str = WEBHOOK_ID
 ) -> Headers:
     """The headers of a webhook with this body."""
     sent, at = "69cd13f0-d67a-11e5-baa3-778b53f4ae55", "2026-11-22T04:04:38Z"
     text = f"{sent}|{at}|{webhook_id}|{crc32(body) & 0xFFFFFFFF}"
-    signature = signer.key.sign(text.encode(), PKCS1v15(), SHA256())
     return {
         "paypal-transmission-id": sent,
         "paypal-transmission-time": at,
-        "paypal-transmission-sig": b64encode(signature).decode(),
+        "paypal-transmission-sig": signature(signer.key, text),
         "paypal-cert-url": cert_url,
         "paypal-auth-algo": "SHA256withRSA",
     }

@@ -3,22 +3,18 @@
 It shares no line with the adapter or the sandbox: what all three agree on is the protocol.
 """
 
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
-from itertools import count
 from urllib.parse import urlencode
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, pkcs12
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 from cryptography.x509.oid import NameOID
+
+from tests.fakes import keys
+from tests.fakes.keys import Certified
 
 Form = Mapping[str, str]
 
@@ -28,14 +24,9 @@ MERCHANTS_NAME = "041@8310000000083040@777290058110048@00000002"
 MER_ID = "777290058110048"
 PASSWORD = "000000"  # as in all files of the test environment
 
-_serials = count(68759529225)
+_CFCA = {NameOID.COUNTRY_NAME: "CN", NameOID.ORGANIZATION_NAME: "China Financial 测试"}
 
-
-@dataclass(frozen=True)
-class Certified:
-    key: rsa.RSAPrivateKey
-    pem: str
-    certificate: x509.Certificate
+certified = partial(keys.certified, beside=_CFCA)
 
 
 @dataclass(frozen=True)
@@ -73,38 +64,6 @@ def stub_side() -> UnionPaySide:
     )
 
 
-def certified(
-    name: str,
-    *,
-    issuer: Certified | None = None,
-    issues: bool = False,
-    days: int = 365,
-    since: int = 400,
-) -> Certified:
-    """A new key with a certificate; without an issuer it is its own."""
-    key, now = rsa.generate_private_key(65537, 2048), datetime.now(UTC)
-    subject = x509.Name(
-        [
-            x509.NameAttribute(NameOID.COUNTRY_NAME, "CN"),
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "China Financial 测试"),
-            x509.NameAttribute(NameOID.COMMON_NAME, name),
-        ]
-    )
-    certificate = (
-        x509.CertificateBuilder(
-            issuer.certificate.subject if issuer else subject,
-            subject,
-            key.public_key(),
-            next(_serials),
-        )
-        .not_valid_before(now - timedelta(days=since))
-        .not_valid_after(now + timedelta(days=days))
-        .add_extension(x509.BasicConstraints(issues, None), critical=True)
-        .sign(issuer.key if issuer else key, SHA256())
-    )
-    return Certified(key, certificate.public_bytes(Encoding.PEM).decode(), certificate)
-
-
 @cache
 def pfx_of(one: Certified, password: str = PASSWORD) -> bytes:
     locked = BestAvailableEncryption(password.encode())
@@ -115,19 +74,11 @@ def signed(signer: Certified, fields: Form, *, by: Certified | None = None) -> d
     """Fields with the signer's certificate and a signature; `by` signs in the signer's place."""
     pem = "\r\n".join(signer.pem.strip().splitlines())
     told = {**fields, "signPubKeyCert": pem}
-    key = (by or signer).key
-    signature = key.sign(hash_of(told).encode(), PKCS1v15(), SHA256())
-    return {**told, "signature": b64encode(signature).decode()}
+    return {**told, "signature": keys.signature((by or signer).key, hash_of(told))}
 
 
 def signed_by(one: Certified, fields: Form) -> bool:
-    try:
-        one.key.public_key().verify(
-            b64decode(fields["signature"]), hash_of(fields).encode(), PKCS1v15(), SHA256()
-        )
-    except (InvalidSignature, ValueError):
-        return False
-    return True
+    return keys.signed_by(one.key, fields["signature"], hash_of(fields))
 
 
 def hash_of(fields: Form) -> str:

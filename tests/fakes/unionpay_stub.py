@@ -15,16 +15,9 @@ from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 
+from tests.fakes.keys import Certified
 from tests.fakes.unionpay_bills import Bills
-from tests.fakes.unionpay_crypto import (
-    MER_ID,
-    Certified,
-    Form,
-    UnionPaySide,
-    answer_text,
-    signed,
-    signed_by,
-)
+from tests.fakes.unionpay_crypto import MER_ID, Form, UnionPaySide, answer_text, signed, signed_by
 
 Key = tuple[str, str]
 FRONT = "/gateway/api/frontTransReq.do"

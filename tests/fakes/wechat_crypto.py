@@ -8,17 +8,15 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import cache
 from os import urandom
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
+
+from tests.fakes import keys
+from tests.fakes.keys import new_key, private_pem, public_pem, signature, signed_by
 
 Json = Mapping[str, object]
 
@@ -43,7 +41,7 @@ class Pen:
             "wechatpay-timestamp": timestamp,
             "wechatpay-nonce": nonce,
             "wechatpay-serial": self.serial,
-            "wechatpay-signature": b64encode(self.key.sign(message, PKCS1v15(), SHA256())).decode(),
+            "wechatpay-signature": signature(self.key, message),
             "wechatpay-signature-type": "WECHATPAY2-SHA256-RSA2048",
         }
 
@@ -104,53 +102,10 @@ def stub_keys() -> WeChatKeys:
     )
 
 
-def new_key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(65537, 2048)
-
-
 def certified(name: str, serial: int, *, days: int = 365) -> Certified:
     """A new key with a certificate that ends `days` from now."""
-    key, now = new_key(), datetime.now(UTC)
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    certificate = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), serial)
-        .not_valid_before(now - timedelta(days=400))
-        .not_valid_after(now + timedelta(days=days))
-        .sign(key, SHA256())
-    )
-    pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
-    return Certified(Pen(f"{serial:040X}", key), pem)
-
-
-def private_pem(key: rsa.RSAPrivateKey) -> str:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    ).decode()
-
-
-def public_pem(key: rsa.RSAPrivateKey) -> str:
-    return (
-        key.public_key()
-        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-        .decode()
-    )
-
-
-def key_in(pem: str) -> rsa.RSAPrivateKey:
-    key = serialization.load_pem_private_key(pem.encode(), None)
-    assert isinstance(key, rsa.RSAPrivateKey)
-    return key
-
-
-def signed_by(key: rsa.RSAPrivateKey, signature: str, message: str) -> bool:
-    """Say whether the owner of `key` signed `message`."""
-    try:
-        key.public_key().verify(b64decode(signature), message.encode(), PKCS1v15(), SHA256())
-    except InvalidSignature:
-        return False
-    return True
+    made = keys.certified(name, issues=None, days=days, serial=serial)
+    return Certified(Pen(f"{serial:040X}", made.key), made.pem)
 
 
 def fault_of_request(
