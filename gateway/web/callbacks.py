@@ -94,7 +94,7 @@ async def _callback(request: web.Request) -> Callback:
 
 def _evidence(account: str, notification: str, number: str, callback: Callback) -> Evidence:
     kept = {
-        name: value
+        name: value.encode(errors="replace").decode()  # aiohttp keeps bytes that are no UTF-8
         for name, value in callback.headers.items()
         if name in _KEPT_HEADERS or name.startswith(_KEPT_BEGINNINGS)
     }

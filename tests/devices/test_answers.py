@@ -26,6 +26,7 @@ BODIES = [
     b'{"msg_id":"\\u0000","reason":"\\u0000"}',
     b'{"msg_id":' + b"9" * 5000 + b"}",
     b'{"error":' + b"[" * 16_000,
+    b'{"error":{"code":1,"details":[{"errorCode":"\xff"}]},"reason":"\xff","msg_id":"\xff"}',
 ]
 
 

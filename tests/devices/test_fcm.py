@@ -50,6 +50,14 @@ async def test_one_signature_serves_many_pushes(platform: Fcm, fcm: FakeFcm, not
     assert (len(fcm.taken), len(fcm.access_tokens)) == (10, 1)
 
 
+async def test_an_access_token_that_is_good_for_ever_is_none(
+    platform: Fcm, fcm: FakeFcm, note: Note
+) -> None:
+    fcm.good_for_s = 10**400
+    with pytest.raises(PushUnavailable, match="cannot be read"):
+        await platform.push(TOKEN, note, "")
+
+
 async def test_an_access_token_near_its_end_is_not_used(
     platform: Fcm, fcm: FakeFcm, note: Note
 ) -> None:

@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from gateway.model import OrderState
 from gateway.sandbox.keys import SandboxKeys
 from gateway.web.addresses import client_of
-from tests.rig import Rig, StartRig
+from tests.payments.test_failures import a_signed_callback
+from tests.rig import ACCOUNT, Rig, StartRig
 from tests.web.buyer import PHONE, WECHAT
 from tests.web.test_fuzz import FUZZ, exchange, header_bytes, visible
 from tests.web.test_payer import sealed
@@ -106,6 +108,18 @@ async def test_no_browser_breaks_a_page(start_rig: StartRig, keys: SandboxKeys) 
             answer = await exchange(rig, request)
             assert not answer.startswith(b"HTTP/1.1 5"), (request, answer)
     assert not [line for line in logged if line["event"] == "unexpected_error"]
+
+
+async def test_a_genuine_callback_with_a_header_that_is_no_text_is_taken(rig: Rig) -> None:
+    """Whoever has one can send it again with any other header that nobody signed."""
+    order = await rig.order()
+    body, headers = await a_signed_callback(rig, order)
+    said = {**headers, "host": "x", "content-length": str(len(body)), "connection": "close"}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in said.items() if name != "user-agent")
+    start = f"POST /callbacks/{ACCOUNT} HTTP/1.1\r\n{lines}".encode()
+    answer = await exchange(rig, start + b"User-Agent: \xff\xed\r\n\r\n" + body)
+    assert answer.startswith(b"HTTP/1.1 204")
+    assert (await rig.read(order)).state is OrderState.PAID
 
 
 def _cookies(rig: Rig, app: str, page: str) -> list[bytes]:
