@@ -3,15 +3,18 @@
 The vector was made by OpenSSL alone: a root, an authority, PayPal's certificate and the signature.
 """
 
+import asyncio
 import json
 from base64 import b64decode
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 from zlib import crc32
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
 from msgspec.structs import replace
 
 from gateway.channels.base import Callback
@@ -21,6 +24,7 @@ from gateway.channels.paypal_certificates import PER_MINUTE, public_authorities
 from gateway.errors import BadCallback, ChannelUnavailable, UnknownKey
 from gateway.model import ChannelReport, Outcome, RefundReport, RefundState, Source
 from gateway.money import Money
+from tests.channels.bench import serving
 from tests.channels.paypal_benches import StubBench, captured_event, stub_bench
 from tests.fakes.keys import Certified, certified
 from tests.fakes.paypal_crypto import MERCHANT_ID, PAYPALS_NAME, SANDBOXS_NAME, signed
@@ -208,6 +212,24 @@ async def test_a_certificate_is_fetched_once(bench: StubBench) -> None:
     for _ in range(3):
         await read(bench, adapter, bench.genuine(captured_event(NUMBER)))
     assert bench.stub.calls["certificate"] == before + 1
+
+
+async def test_a_certificate_that_comes_in_parts_is_waited_for(bench: StubBench) -> None:
+    async def send(request: web.Request) -> web.StreamResponse:
+        answer, chain = web.StreamResponse(), bench.side.chain.encode()
+        await answer.prepare(request)
+        for part in (chain[:100], chain[100:]):
+            await answer.write(part)
+            for _ in range(100):
+                await asyncio.sleep(0)  # who listens has a turn, and hears no more yet
+        return answer
+
+    app = web.Application()
+    app.router.add_get(CERTIFICATE, send)
+    async with serving(app) as url:
+        bench.cert_url = url + CERTIFICATE
+        adapter = adapter_of(bench, webhook_cert_hosts=urlsplit(url).netloc)
+        assert await read(bench, adapter, bench.genuine(captured_event(NUMBER)))
 
 
 async def test_nobody_makes_us_fetch_more_than_a_few_in_a_minute(bench: StubBench) -> None:
