@@ -37,11 +37,14 @@ _ROUNDS: Final = 4
 
 
 async def go_on(desk: Desk, settled: Settled, report: ChannelReport) -> Settled:
-    """Go on after a report that was settled: capture what the buyer approved, or give up a claim
-    that came to nothing; returns how the order stands then.
+    """Go on after a report that was settled: capture what the buyer approved, let go of it where
+    that is over, or give up a claim that came to nothing; returns how the order stands then.
     """
     attempt = settled.attempt
     if report.outcome is Outcome.APPROVED:
+        if attempt.state in (AttemptState.CLOSED, AttemptState.DECLINED):
+            await _let_go(desk, attempt)
+            return settled
         captured = await _capture(desk, attempt)
         if captured is not None:
             return captured
@@ -78,6 +81,20 @@ async def _capture(desk: Desk, approved: Attempt) -> Settled | None:
         await _drop(desk, attempt, after_s=0, refused=True)
         return None
     return await desk.settle(report)
+
+
+async def _let_go(desk: Desk, ended: Attempt) -> None:
+    """Have the channel free what it holds for an attempt that nobody will debit any more.
+
+    Without this it does so by itself, days later.
+    """
+    account = await desk.accounts.of_attempt(ended)
+    if account is None:
+        return
+    try:
+        await call(account, "close", account.adapter.close(ended.number, ended.channel_ref))
+    except ChannelUnavailable as error:
+        log.info("approval_not_let_go", attempt=ended.id, error=str(error))
 
 
 async def _claim(desk: Desk, account: Account, approved: Attempt) -> Attempt | None:

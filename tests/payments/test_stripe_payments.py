@@ -167,6 +167,20 @@ async def test_closing_an_order_lets_go_of_what_is_held_on_a_card(rig: Rig) -> N
     assert (entry["captured"], entry["state"]) == (0, "closed")
 
 
+async def test_what_is_held_on_a_card_is_let_go_though_nobody_looked_in_time(rig: Rig) -> None:
+    """The workers were down until it was too late to debit, or to close; a hold lasts a week."""
+    await rig.faults("card", drop_callbacks=1)
+    order = await rig.order()
+    number = await card(rig, order)
+    await approve_card(rig, number)
+    await rig.desk.pool.execute("UPDATE orders SET expires_at = now()")
+    await rig.desk.pool.execute("UPDATE attempts SET live_until = now()")
+    await ask_all(rig)
+    assert await states(rig, order) == [AttemptState.CLOSED]
+    (entry,) = [each for each in await rig.ledger() if each["number"] == number]
+    assert (entry["captured"], entry["state"]) == (0, "closed")
+
+
 @pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
 async def test_an_answer_to_the_capture_is_lost_and_it_is_debited_once(
     rig: Rig, done: bool
