@@ -33,6 +33,9 @@ from tests.channels.bench import (
 class CreateContract:
     """`create` is idempotent by our number, and only a listed refusal says no."""
 
+    found_by_number = True
+    """Without: who was not told of it has sent nobody to it, and there is nothing to find."""
+
     async def test_every_product_gives_the_buyer_something_to_do(self, bench: Bench) -> None:
         for product in sorted(bench.channel.traits.all_products):
             request = request_of(bench, product)
@@ -59,12 +62,14 @@ class CreateContract:
         await bench.befall(Verb.CREATE, trouble)
         with pytest.raises(ChannelUnavailable):
             await bench.channel.create(request)
-        expected = Outcome.UNPAID if trouble.done else Outcome.NOT_FOUND
+        found = trouble.done and self.found_by_number
+        expected = Outcome.UNPAID if found else Outcome.NOT_FOUND
         assert await outcome(bench, request.number) is expected
         await bench.channel.create(request)
+        assert await outcome(bench, request.number) is Outcome.UNPAID
         assert (await bench.known()).count(request.number) == 1
 
-    async def test_an_answer_after_the_deadline_is_no_answer(self, bench: Bench) -> None:
+    async def test_an_answer_to_create_after_the_deadline_is_no_answer(self, bench: Bench) -> None:
         await bench.stall()
         with pytest.raises(ChannelUnavailable):
             await bench.hurried.create(request_of(bench))
@@ -144,7 +149,7 @@ class QueryContract:
             await bench.channel.query(request.number)
         assert await outcome(bench, request.number) is Outcome.PAID
 
-    async def test_an_answer_after_the_deadline_is_no_answer(self, bench: Bench) -> None:
+    async def test_an_answer_to_query_after_the_deadline_is_no_answer(self, bench: Bench) -> None:
         request = await made(bench)
         await bench.stall()
         with pytest.raises(ChannelUnavailable):
@@ -191,7 +196,7 @@ class CloseContract:
         expected = Outcome.CLOSED if trouble.done else Outcome.UNPAID
         assert await outcome(bench, request.number) is expected
 
-    async def test_an_answer_after_the_deadline_is_no_answer(self, bench: Bench) -> None:
+    async def test_an_answer_to_close_after_the_deadline_is_no_answer(self, bench: Bench) -> None:
         request = await made(bench)
         await bench.stall()
         with pytest.raises(ChannelUnavailable):

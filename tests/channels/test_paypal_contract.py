@@ -12,7 +12,7 @@ import pytest_asyncio
 from gateway.channels.base import CloseResult
 from gateway.errors import ChannelRefused, ChannelUnavailable
 from gateway.model import ChannelReport, Outcome, Source
-from tests.channels.bench import ANY_TROUBLE, Trouble, Verb, made, outcome, request_of
+from tests.channels.bench import ANY_TROUBLE, Trouble, Verb, made, outcome
 from tests.channels.contract import (
     CallbackContract,
     CloseContract,
@@ -23,23 +23,6 @@ from tests.channels.contract import (
 from tests.channels.paypal_benches import SandboxBench, StubBench, sandbox_bench, stub_bench
 
 Bench = SandboxBench | StubBench
-
-
-class FoundByPayPalsIdContract(CreateContract):
-    test_after_trouble_nothing_is_known_and_a_repeat_ends_well = None  # type: ignore[assignment]
-
-    @ANY_TROUBLE
-    async def test_after_trouble_there_is_nothing_to_find_and_a_repeat_ends_well(
-        self, bench: Bench, trouble: Trouble
-    ) -> None:
-        request = request_of(bench)
-        await bench.befall(Verb.CREATE, trouble)
-        with pytest.raises(ChannelUnavailable):
-            await bench.channel.create(request)
-        assert await outcome(bench, request.number) is Outcome.NOT_FOUND
-        await bench.channel.create(request)
-        assert await outcome(bench, request.number) is Outcome.UNPAID
-        assert await bench.known() == [request.number]
 
 
 class ApprovedContract(QueryContract):
@@ -156,7 +139,7 @@ class CaptureContract:
 
 
 class PayPalContract(
-    FoundByPayPalsIdContract,
+    CreateContract,
     ApprovedContract,
     NeverClosedContract,
     RefundContract,
@@ -164,6 +147,8 @@ class PayPalContract(
     CaptureContract,
 ):
     """All that PayPal promises."""
+
+    found_by_number = False
 
 
 class TestOnTheSandbox(PayPalContract):
