@@ -4,7 +4,7 @@ The channel beside it has the bill of one day. The sandbox makes it of what move
 has one that was written by hand from the channel's documents.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Protocol
 
@@ -219,11 +219,12 @@ class StubBills:
         billing: Billing,
         written: Written,
         lines: tuple[BillLine, ...],
+        totals: Mapping[str, int],
         spoils: tuple[str, ...],
     ) -> None:
         self.bench, self.billing, self.spoils = bench, billing, spoils
-        self.written = written
-        self.billed = Billed(written.day, lines)
+        self.written, self.lines, self.totals = written, lines, totals
+        self.billed = Billed(written.day, tuple(map(essence, lines)))
 
     async def spoil(self, how: str) -> None:
         self.written.spoil = how
@@ -233,6 +234,14 @@ class StubBills:
 
     async def befall(self, verb: Verb, trouble: Trouble) -> None:
         await self.bench.befall(verb, trouble)
+
+
+class WrittenBillContract(BillContract):
+    """On a stub nothing about the bill is unknown."""
+
+    async def test_the_bill_is_what_was_written(self, bills: StubBills) -> None:
+        bill = await bills.billing.bill(bills.billed.day)
+        assert (bill.lines, bill.totals) == (bills.lines, bills.totals)
 
 
 def on(day: date, at: str, days: int = 0) -> datetime:
