@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from gateway.channels.base import NextAction
+from gateway.channels.actions import NextAction
 from gateway.ids import AttemptId, EventId, OperatorId, OrderId, RefundId
 from gateway.model import (
     Attempt,

@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 
 import aiohttp
 
+from gateway.channels.actions import AppAction, QrAction, RedirectAction
 from gateway.channels.alipay_account import read_credentials
 from gateway.channels.alipay_bills import fetch_bill
 from gateway.channels.alipay_codes import (
@@ -47,15 +48,12 @@ from gateway.channels.alipay_wire import (
     write_trade,
 )
 from gateway.channels.base import (
-    AppAction,
     Callback,
     CallbackRead,
     Clock,
     CloseResult,
     Created,
     CreateRequest,
-    QrAction,
-    RedirectAction,
     RefundRequest,
     Traits,
     utc_now,

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
+from gateway.channels.actions import NextAction
 from gateway.channels.bills import Bill
 from gateway.model import ChannelReport, RefundReport, Terminal
 from gateway.money import Money
@@ -101,38 +102,6 @@ class CreateRequest(Struct, frozen=True):
     buyer: BuyerDetails | None = None  # where the product is in `Traits.needs_buyer`
     voucher_days: int = 0  # of `Traits.voucher`: how long a slip can be paid
     order: str = ""  # our order's id, for a channel that can be told not to take one twice
-
-
-class QrAction(Struct, frozen=True, tag_field="type", tag="qr"):
-    content: str
-    expires_at: datetime
-
-
-class RedirectAction(Struct, frozen=True, tag_field="type", tag="redirect"):
-    url: str
-
-
-class FormAction(Struct, frozen=True, tag_field="type", tag="form"):
-    url: str
-    fields: dict[str, str]
-
-
-class JsapiAction(Struct, frozen=True, tag_field="type", tag="jsapi"):
-    parameters: dict[str, str]
-
-
-class AppAction(Struct, frozen=True, tag_field="type", tag="app"):
-    parameters: dict[str, str]
-
-
-class VoucherAction(Struct, frozen=True, tag_field="type", tag="voucher"):
-    number: str
-    url: str
-    pdf: str
-    expires_at: datetime
-
-
-NextAction = QrAction | RedirectAction | FormAction | JsapiAction | AppAction | VoucherAction
 
 
 class Created(Struct, frozen=True):

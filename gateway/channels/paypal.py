@@ -14,6 +14,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
+from gateway.channels.actions import RedirectAction
 from gateway.channels.base import (
     Callback,
     CallbackRead,
@@ -22,7 +23,6 @@ from gateway.channels.base import (
     CloseResult,
     Created,
     CreateRequest,
-    RedirectAction,
     RefundRequest,
     Traits,
     utc_now,

@@ -12,6 +12,7 @@ from typing import Final
 
 import aiohttp
 
+from gateway.channels.actions import VoucherAction
 from gateway.channels.base import (
     Clock,
     CloseResult,
@@ -20,7 +21,6 @@ from gateway.channels.base import (
     RefundRequest,
     Traits,
     Voucher,
-    VoucherAction,
     utc_now,
 )
 from gateway.channels.stripe import KEY_LIFE, Stripe, close_result, must_be

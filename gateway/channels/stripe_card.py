@@ -12,13 +12,13 @@ from typing import Final
 
 import aiohttp
 
+from gateway.channels.actions import RedirectAction
 from gateway.channels.base import (
     CaptureRequest,
     Clock,
     CloseResult,
     Created,
     CreateRequest,
-    RedirectAction,
     Traits,
     utc_now,
 )

@@ -18,16 +18,14 @@ from urllib.parse import urlsplit
 import aiohttp
 from msgspec import structs
 
+from gateway.channels.actions import AppAction, FormAction, QrAction
 from gateway.channels.base import (
-    AppAction,
     Callback,
     CallbackRead,
     Clock,
     CloseResult,
     Created,
     CreateRequest,
-    FormAction,
-    QrAction,
     RefundRequest,
     Traits,
     utc_now,

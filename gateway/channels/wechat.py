@@ -14,18 +14,14 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
+from gateway.channels.actions import AppAction, JsapiAction, NextAction, QrAction, RedirectAction
 from gateway.channels.base import (
-    AppAction,
     Callback,
     CallbackRead,
     Clock,
     CloseResult,
     Created,
     CreateRequest,
-    JsapiAction,
-    NextAction,
-    QrAction,
-    RedirectAction,
     RefundRequest,
     Traits,
     utc_now,

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.channels.base import QrAction
+from gateway.channels.actions import QrAction
 from gateway.errors import (
     DuplicateSubmission,
     InvalidRequest,

@@ -12,7 +12,7 @@ from typing import Final, Literal, assert_never
 
 from msgspec import Struct
 
-from gateway.channels.base import (
+from gateway.channels.actions import (
     AppAction,
     FormAction,
     JsapiAction,

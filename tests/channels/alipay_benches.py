@@ -14,15 +14,9 @@ from urllib.parse import parse_qsl
 
 import aiohttp
 
+from gateway.channels.actions import AppAction, NextAction, RedirectAction
 from gateway.channels.alipay import Alipay, alipay
-from gateway.channels.base import (
-    AppAction,
-    Callback,
-    Created,
-    CreateRequest,
-    NextAction,
-    RedirectAction,
-)
+from gateway.channels.base import Callback, Created, CreateRequest
 from gateway.errors import ChannelUnavailable
 from gateway.sandbox.keys import (
     SandboxKeys,

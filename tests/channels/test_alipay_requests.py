@@ -11,15 +11,10 @@ import pytest_asyncio
 from aiohttp import web
 from msgspec import structs
 
+from gateway.channels.actions import AppAction, QrAction, RedirectAction
 from gateway.channels.alipay import alipay
 from gateway.channels.alipay_wire import Product, write_refund, write_refund_query, write_trade
-from gateway.channels.base import (
-    AppAction,
-    CreateRequest,
-    QrAction,
-    RedirectAction,
-    RefundRequest,
-)
+from gateway.channels.base import CreateRequest, RefundRequest
 from gateway.errors import ChannelRefused, ChannelUnavailable
 from gateway.money import Money
 from tests.channels.alipay_benches import StubBench, stub_bench

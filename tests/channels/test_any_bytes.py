@@ -27,15 +27,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from gateway.channels import signing
+from gateway.channels.actions import QrAction, RedirectAction
 from gateway.channels.alipay_certificates import Trust, key_of_new_certificate
-from gateway.channels.base import (
-    Callback,
-    CallbackRead,
-    CloseResult,
-    Created,
-    QrAction,
-    RedirectAction,
-)
+from gateway.channels.base import Callback, CallbackRead, CloseResult, Created
 from gateway.channels.bills import Bill
 from gateway.channels.chains import common_name_of, leads_to_a_root
 from gateway.errors import (

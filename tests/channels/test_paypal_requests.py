@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.channels.base import CreateRequest, RedirectAction, RefundRequest
+from gateway.channels.actions import RedirectAction
+from gateway.channels.base import CreateRequest, RefundRequest
 from gateway.channels.paypal import paypal
 from gateway.channels.paypal_connection import Granted, Tokens
 from gateway.channels.paypal_money import CURRENCIES, money_of, value_of

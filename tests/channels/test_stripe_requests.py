@@ -7,13 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from gateway import ids
-from gateway.channels.base import (
-    CaptureRequest,
-    CreateRequest,
-    RedirectAction,
-    RefundRequest,
-    VoucherAction,
-)
+from gateway.channels.actions import RedirectAction, VoucherAction
+from gateway.channels.base import CaptureRequest, CreateRequest, RefundRequest
 from gateway.channels.stripe_wire import boleto_fields, session_fields
 from gateway.errors import ChannelRefused
 from gateway.ids import time_of, time_ordered

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.channels.base import AppAction, CreateRequest, FormAction, QrAction, RefundRequest
+from gateway.channels.actions import AppAction, FormAction, QrAction
+from gateway.channels.base import CreateRequest, RefundRequest
 from gateway.channels.unionpay_wire import (
     Product,
     china_time,

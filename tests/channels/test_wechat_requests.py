@@ -11,14 +11,8 @@ import pytest_asyncio
 from aiohttp import web
 from msgspec import structs
 
-from gateway.channels.base import (
-    AppAction,
-    CreateRequest,
-    JsapiAction,
-    QrAction,
-    RedirectAction,
-    RefundRequest,
-)
+from gateway.channels.actions import AppAction, JsapiAction, QrAction, RedirectAction
+from gateway.channels.base import CreateRequest, RefundRequest
 from gateway.channels.wechat import wechat_pay
 from gateway.channels.wechat_wire import Product, write_prepay, write_refund
 from gateway.errors import ChannelRefused, ChannelUnavailable

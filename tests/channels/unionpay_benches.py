@@ -14,12 +14,8 @@ from urllib.parse import parse_qsl
 
 import aiohttp
 
-from gateway.channels.base import (
-    Callback,
-    Created,
-    CreateRequest,
-    FormAction,
-)
+from gateway.channels.actions import FormAction
+from gateway.channels.base import Callback, Created, CreateRequest
 from gateway.channels.unionpay import UnionPay, unionpay
 from gateway.sandbox.keys import unionpay_account
 from tests.channels.around import Around

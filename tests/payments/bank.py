@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from msgspec import Struct
 
+from gateway.channels.actions import VoucherAction
 from gateway.channels.base import (
     Callback,
     CallbackRead,
@@ -23,7 +24,6 @@ from gateway.channels.base import (
     RefundRequest,
     Traits,
     Voucher,
-    VoucherAction,
 )
 from gateway.errors import ChannelRefused, ChannelUnavailable
 from gateway.model import ChannelReport, Outcome, RefundReport, Source, Terminal

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from gateway.channels.base import CreateRequest, VoucherAction
+from gateway.channels.actions import VoucherAction
+from gateway.channels.base import CreateRequest
 from gateway.errors import ChannelDown
 from gateway.merchants import add_channel
 from gateway.model import (

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from gateway.channels.base import FormAction, RefundRequest
+from gateway.channels.actions import FormAction
+from gateway.channels.base import RefundRequest
 from gateway.db import orders
 from gateway.errors import ChannelDown
 from gateway.merchants import add_channel, switch_channel

@@ -14,6 +14,7 @@ from typing import Final
 import aiohttp
 from msgspec.structs import replace
 
+from gateway.channels.actions import QrAction
 from gateway.channels.base import (
     Callback,
     CallbackRead,
@@ -22,7 +23,6 @@ from gateway.channels.base import (
     CloseResult,
     Created,
     CreateRequest,
-    QrAction,
     RefundRequest,
     Traits,
     Voucher,

@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 import gateway.web
-from gateway.channels.base import (
+from gateway.channels.actions import (
     AppAction,
     FormAction,
     JsapiAction,
