@@ -47,7 +47,7 @@ from tests.fakes import paypal_crypto
 
 _SAID: Final = os.environ.get("FUZZ")
 FUZZ: Final = settings(
-    max_examples=int(_SAID or 200),
+    max_examples=int(_SAID or 150),
     derandomize=_SAID is None,
     database=None,
     deadline=None,
