@@ -21,7 +21,7 @@ async def together(what: str, works: Iterable[Work]) -> int:
     return len(results)
 
 
-async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def end(tasks: Iterable[asyncio.Task[object]]) -> None:
     """Cancel the tasks until they have ended, and log those that failed meanwhile.
 
     Once is not always enough: where a cancellation meets an answer, what waits for the answer may
@@ -29,7 +29,7 @@ async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
     here goes when the tasks have ended, and not before: nobody else would end them.
     """
     waiting = set(tasks)
-    ended: set[asyncio.Task[None]] = set()
+    ended: set[asyncio.Task[object]] = set()
     cancelled: asyncio.CancelledError | None = None
     while waiting:
         for task in waiting:

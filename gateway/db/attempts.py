@@ -40,19 +40,21 @@ _CLAIM_OVERDUE: Final = f"""
     FROM due WHERE a.id = due.id
     {_CLAIMED}
 """
-# The flag is in the order's JSON, so the order's version rises when it turns.
+# The flag is in the order's JSON, so the order's version rises when it turns; the order first, as
+# every write that touches both.
 _ASK_NEXT: Final = """
     WITH was AS (
-        SELECT id, needs_attention FROM attempts WHERE id = $1 AND ask_at = $2
-    ), asked AS (
-        UPDATE attempts a SET ask_at = $3, needs_attention = $4
-        FROM was WHERE a.id = was.id AND a.ask_at = $2
-        RETURNING a.order_id, was.needs_attention <> $4 AS turned
+        SELECT id, order_id, needs_attention <> $4 AS turns FROM attempts
+        WHERE id = $1 AND ask_at = $2
     ), shown AS (
-        UPDATE orders o SET version = version + 1 FROM asked
-        WHERE o.id = asked.order_id AND asked.turned
+        UPDATE orders o SET version = version + 1 FROM was
+        WHERE o.id = was.order_id AND was.turns
+        RETURNING o.id
     )
-    SELECT true FROM asked
+    UPDATE attempts a SET ask_at = $3, needs_attention = $4
+    FROM was LEFT JOIN shown ON shown.id = was.order_id
+    WHERE a.id = was.id AND a.ask_at = $2
+    RETURNING true
 """
 # What named the buyer to the channel is needed while `create` may be repeated, and no longer.
 _FORGET_BUYERS: Final = """

@@ -54,7 +54,7 @@ async def claim(
     *,
     call_s: float,
     ask_in_s: float,
-    needs_attention: bool = False,
+    needs_attention: bool,
 ) -> datetime | None:
     """Take the right to debit the buyer, for a call that takes `call_s` at most; returns since when
     it is held. Where nobody tells how that ended, the channel is asked in `ask_in_s`.

@@ -31,7 +31,8 @@ async def query(account: Account, attempt: Attempt | Asking) -> ChannelReport:
 async def call(account: Account, verb: str, answer: Awaitable[Answer]) -> Answer:
     """Wait for the channel's answer; one that is late is none.
 
-    Raises ChannelUnavailable (nothing is known) and, for `create` and `refund`, ChannelRefused.
+    Raises ChannelUnavailable (nothing is known), and ChannelRefused where the verb asks for
+    something.
     """
     began = time.perf_counter()
     channel = account.adapter.traits.channel

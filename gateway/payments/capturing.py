@@ -8,6 +8,7 @@ back when a rival has paid finds the order paid, and never calls. A claim ends w
 channel's refusal, or when a query a minute after the call's deadline says that nothing was debited.
 """
 
+import time
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -29,6 +30,9 @@ CALL_S: Final = DEADLINE_S + 1
 # How long after its claim a call that was never answered is taken to have done nothing, if the
 # channel says so too.
 FORGOTTEN_S: Final = CALL_S + 60
+# A process that stood still after its claim does not call any more: it would be taken to have done
+# nothing, while it still could.
+_BEGIN_WITHIN_S: Final = 30.0
 # A call that is repeated, or was refused, is not followed by another one for so long, unless the
 # buyer approves again; with each refusal it is twice as long, so often, for banks mind.
 _PAUSE_S: Final = 60.0
@@ -98,7 +102,7 @@ async def _let_go(desk: Desk, ended: Attempt) -> None:
 
 
 async def _claim(desk: Desk, account: Account, approved: Attempt) -> Attempt | None:
-    """Claim the right to debit; returns the attempt as it then stands."""
+    """Claim the right to debit; returns the attempt as it then stands, if it may be debited now."""
     for _ in range(_ROUNDS):
         async with desk.pool.acquire() as conn:
             reading = await orders.read(conn, approved.order_id)
@@ -108,6 +112,7 @@ async def _claim(desk: Desk, account: Account, approved: Attempt) -> Attempt | N
         if not _is_to_be_debited(order, attempt, now):
             return None
         first = attempt.capture_claimed_at is None
+        began = time.monotonic()
         try:
             async with desk.pool.acquire() as conn:
                 claimed_at = await capture_moves.claim(
@@ -122,7 +127,8 @@ async def _claim(desk: Desk, account: Account, approved: Attempt) -> Attempt | N
             return None  # another attempt of the order may be being debited
         if claimed_at is not None:
             log.info("capture_claimed", order=order.id, attempt=attempt.id)
-            return replace(attempt, capture_claimed_at=claimed_at)
+            in_time = time.monotonic() - began < _BEGIN_WITHIN_S
+            return replace(attempt, capture_claimed_at=claimed_at) if in_time else None
     return None
 
 

@@ -28,14 +28,14 @@ class Errands:
     """
 
     def __init__(self) -> None:
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[object]] = set()
 
-    def run(self, errand: Coroutine[object, object, None]) -> None:
+    def run(self, errand: Coroutine[object, object, object]) -> None:
         task = asyncio.create_task(errand)
         self._running.add(task)
         task.add_done_callback(self._finished)
 
-    def _finished(self, task: "asyncio.Task[None]") -> None:
+    def _finished(self, task: "asyncio.Task[object]") -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             tell("errand_failed", error)

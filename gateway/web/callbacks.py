@@ -12,7 +12,7 @@ from gateway.model import ChannelReport, Evidence, Outcome, RefundReport
 from gateway.payments.calling import read_callback
 from gateway.payments.capturing import go_on
 from gateway.payments.desk import Desk
-from gateway.payments.settle import Settled, UnknownNumber
+from gateway.payments.settle import UnknownNumber
 from gateway.telemetry import CALLBACKS, log
 from gateway.web.keys import DESK
 
@@ -58,14 +58,10 @@ async def _settle(
     settled = await desk.settle(report, evidence)
     if report.outcome is Outcome.APPROVED:
         # The channel is called after it has its acknowledgement; were that lost, asking finds it.
-        desk.errands.run(_go_on(desk, settled, report))
+        desk.errands.run(go_on(desk, settled, report))
     if report.outcome is not Outcome.PAID:
         return "noted"
     return "settled" if settled.moved else "repeated"
-
-
-async def _go_on(desk: Desk, settled: Settled, report: ChannelReport) -> None:
-    await go_on(desk, settled, report)
 
 
 async def _settle_refund(desk: Desk, report: RefundReport, evidence: Evidence) -> str:

@@ -64,7 +64,9 @@ async def test_what_is_refunded_in_parts_is_on_the_bill_to_the_last_cent(
 
     await until(all_given_back)
     bill = await bill_of_today(rig, account)
-    assert [line.money.amount for line in bill.lines] == [PRICE, 30, 70]
+    # Two workers may send them: which comes first at the channel is nobody's promise.
+    assert bill.lines[0].money.amount == PRICE
+    assert sorted(line.money.amount for line in bill.lines[1:]) == [30, 70]
     assert {line.number for line in bill.lines} == {number}
     back = {(line.refund_number, line.money.amount) for line in bill.lines[1:]}
     assert back == {(one.number, one.amount) for one in (await entries(rig))[number].refunds}

@@ -26,7 +26,9 @@ async def read(books: Books, order_id: OrderId) -> Order:
 
 async def claim(books: Books, order: Order, name: str = "1") -> datetime | None:
     async with books.pool.acquire() as conn:
-        return await capture_moves.claim(conn, order, an_id(name), call_s=CALL_S, ask_in_s=9)
+        return await capture_moves.claim(
+            conn, order, an_id(name), call_s=CALL_S, ask_in_s=9, needs_attention=False
+        )
 
 
 async def drop(
@@ -213,3 +215,17 @@ async def test_nobody_goes_on_while_a_capture_is_young(
     )
     planned = plan(an_order(attempt), taker, NOW)
     assert (planned is not None and planned[0] is Step.WAIT) == waits
+
+
+@pytest.mark.parametrize(("had", "asked", "has"), [(False, False, False), (False, True, True)])
+async def test_a_claim_says_whether_a_person_is_to_look(
+    books: Books, had: bool, asked: bool, has: bool
+) -> None:
+    order_id = await books.put_order("1", "1 paying wx")
+    await books.pool.execute("UPDATE attempts SET needs_attention = $1", had)
+    order = await read(books, order_id)
+    async with books.pool.acquire() as conn:
+        await capture_moves.claim(
+            conn, order, an_id("1"), call_s=CALL_S, ask_in_s=9, needs_attention=asked
+        )
+    assert (await read(books, order_id)).attempt(an_id("1")).needs_attention is has

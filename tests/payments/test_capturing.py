@@ -15,10 +15,10 @@ from msgspec.structs import replace
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from gateway.channels.base import CaptureRequest
+from gateway.channels.base import CaptureRequest, CloseResult
 from gateway.db import capture_moves
 from gateway.db.orders import Connection
-from gateway.errors import ChannelDown, OrderAlreadyPaid
+from gateway.errors import ChannelDown, ChannelUnavailable, OrderAlreadyPaid
 from gateway.model import Attempt, AttemptState, ChannelReport, Order, OrderState, Outcome, Source
 from gateway.payments import capturing
 from gateway.payments.capturing import FORGOTTEN_S, go_on
@@ -28,7 +28,7 @@ from gateway.payments.settle import Settled
 from tests.factories import NOW, an_attempt, an_order
 from tests.schedules.ledger import FirstCapture, Lost
 from tests.schedules.stage import MERCHANT, Stage, staged
-from tests.schedules.tills import NATIVE, PURSE_HERE, PURSE_THERE, ref_of
+from tests.schedules.tills import NATIVE, PURSE_HERE, PURSE_THERE, Till, ref_of
 
 PAUSE_S: Final = 60
 CALL_S: Final = 6
@@ -95,8 +95,8 @@ def asked_in_s(attempt: Attempt) -> float:
     return (attempt.ask_at - attempt.updated_at).total_seconds()
 
 
-def captures_counted() -> float:
-    labels = {"channel": "purse", "verb": "capture", "result": "answered"}
+def calls_counted(verb: str = "capture") -> float:
+    labels = {"channel": "purse", "verb": verb, "result": "answered"}
     return REGISTRY.get_sample_value("payonce_channel_call_seconds_count", labels) or 0
 
 
@@ -120,7 +120,7 @@ def moving(
 
 
 async def test_what_the_buyer_approved_is_debited_and_pays_the_order(stage: Stage) -> None:
-    attempt, before = await only(stage), captures_counted()
+    attempt, before = await only(stage), calls_counted()
     with capture_logs() as lines:
         settled = await approve(stage)
     assert settled.order == await stage.read()
@@ -128,7 +128,7 @@ async def test_what_the_buyer_approved_is_debited_and_pays_the_order(stage: Stag
     assert settled.attempt.state is AttemptState.CAPTURED
     number = attempt.number
     assert requests(stage) == [CaptureRequest(number, ref_of(number), f"{number}C1", attempt.money)]
-    assert captures_counted() == before + 1
+    assert calls_counted() == before + 1
     (line,) = (each for each in lines if each["event"] == "capture_claimed")
     assert (line["order"], line["attempt"]) == (stage.order, attempt.id)
 
@@ -403,3 +403,44 @@ async def test_an_order_that_may_be_being_debited_is_not_closed(stage: Stage) ->
     await approve(stage)
     with pytest.raises(ChannelDown):
         await close_order(stage.raw, stage.order, MERCHANT)
+
+
+@pytest.mark.parametrize("state", AttemptState)
+async def test_what_is_approved_when_its_attempt_has_ended_is_let_go(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, state: AttemptState
+) -> None:
+    told: list[tuple[str, str]] = []
+
+    async def close(_till: Till, number: str, channel_ref: str = "") -> CloseResult:
+        told.append((number, channel_ref))
+        return CloseResult.CLOSED
+
+    monkeypatch.setattr(Till, "close", close)
+    order, before = await stage.read(), calls_counted("close")
+    attempt = replace(order.attempts[0], state=state, superseded=True)
+    settled = Settled(replace(order, attempts=(attempt,)), attempt, moved=False)
+    await stage.pool.execute("UPDATE attempts SET superseded = true")
+    assert await go_on(stage.raw, settled, said(attempt, Outcome.APPROVED)) == settled
+    ended = state in (AttemptState.CLOSED, AttemptState.DECLINED)
+    assert told == [(attempt.number, ref_of(attempt.number))] * ended
+    assert calls_counted("close") == before + ended
+    assert not requests(stage)
+
+
+async def test_what_cannot_be_let_go_ends_by_itself(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def close(*_: object) -> CloseResult:
+        raise ChannelUnavailable("it is away")
+
+    monkeypatch.setattr(Till, "close", close)
+    order = await stage.read()
+    attempt = replace(order.attempts[0], state=AttemptState.CLOSED)
+    settled = Settled(order, attempt, moved=False)
+    with capture_logs() as lines:
+        assert await go_on(stage.raw, settled, said(attempt, Outcome.APPROVED)) == settled
+    (line,) = lines
+    assert (line["event"], line["attempt"]) == ("approval_not_let_go", attempt.id)
+    assert line["error"] == "it is away"
+    gone = replace(settled, attempt=replace(attempt, account="gone"))
+    assert await go_on(stage.raw, gone, said(attempt, Outcome.APPROVED)) == gone

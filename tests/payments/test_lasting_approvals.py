@@ -1,8 +1,14 @@
 """An approval that does not become money for long: a person is told, and the bank is left alone."""
 
+import time
+from datetime import datetime
+from types import SimpleNamespace
+
 import pytest
 
+from gateway.db import capture_moves
 from gateway.model import AttemptState
+from gateway.payments import capturing
 from gateway.payments.asking import ask_overdue
 from tests.payments.test_capturing import PAUSE_S, asked_in_s, only, stage
 from tests.schedules.ledger import FirstCapture, Lost
@@ -39,6 +45,29 @@ async def test_who_needed_a_person_still_does_when_it_is_claimed_again(stage: St
     await stage.pool.execute("UPDATE attempts SET needs_attention = true")
     await ask_now(stage)
     assert (await only(stage)).needs_attention
+
+
+@pytest.mark.parametrize(("stood_still_s", "calls"), [(29, 1), (31, 0)])
+async def test_who_stood_still_after_the_claim_does_not_call_any_more(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, stood_still_s: int, calls: int
+) -> None:
+    """A minute after the claim a rival may be debited, because this one is taken for dead."""
+    stood = 0.0
+    claim = capture_moves.claim
+
+    async def stand_still(*said: object, **more: object) -> datetime | None:
+        nonlocal stood
+        claimed_at = await claim(*said, **more)  # type: ignore[arg-type]
+        stood = stood_still_s
+        return claimed_at
+
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + stood)
+    monkeypatch.setattr(capture_moves, "claim", stand_still)
+    monkeypatch.setattr(capturing, "time", clock)
+    stage.ledger.approve((await only(stage)).number)
+    await ask_now(stage)
+    assert len(stage.ledger.debits) == calls
+    assert (await only(stage)).capture_claimed_at is not None
 
 
 async def test_who_is_refused_again_and_again_is_tried_less_and_less(stage: Stage) -> None:

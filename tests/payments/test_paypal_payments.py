@@ -215,7 +215,9 @@ async def rival_wins_after_the_claim(rig: Rig) -> tuple[Order, str]:
         reading = await orders.read(conn, order.id)
         assert reading is not None
         attempt = next(each for each in reading[0].attempts if each.number == paypal)
-        assert await capture_moves.claim(conn, reading[0], attempt.id, call_s=6, ask_in_s=6)
+        assert await capture_moves.claim(
+            conn, reading[0], attempt.id, call_s=6, ask_in_s=6, needs_attention=False
+        )
     await rig.pay(wechat)
     await rig.until_order(order, OrderState.PAID)
     await age_claims(rig, 7)

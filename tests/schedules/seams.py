@@ -113,7 +113,7 @@ class SteppedClaims(Claims):
 class SteppedErrands(Errands):
     """Errands that are flows of their own, named after the flow that they follow."""
 
-    def run(self, errand: Coroutine[object, object, None]) -> None:
+    def run(self, errand: Coroutine[object, object, object]) -> None:
         flow = current()
         if flow is None:
             super().run(errand)
