@@ -21,6 +21,11 @@ from tests.fuzz.world import BY_HAND, Broken, World
 # More than anything takes: a refund that failed is asked for again, approved, sent and asked about.
 _ROUNDS: Final = 12
 _DUE: Final = (
+    # What was to be debited long ago, and nobody knows whether it was.
+    """
+    UPDATE attempts SET capture_claimed_at = capture_claimed_at - interval '2 minutes'
+    WHERE state IN ('created', 'paying') AND capture_claimed_at > now() - interval '1 minute'
+    """,
     "UPDATE attempts SET ask_at = now(), calling_until = NULL WHERE ask_at IS NOT NULL",
     "UPDATE refunds SET check_at = now() WHERE check_at IS NOT NULL",
     "UPDATE events SET deliver_at = now() WHERE deliver_at IS NOT NULL",

@@ -27,7 +27,10 @@ SETTLING: Final = (
     "tests/payments/test_settling.py",
 )
 CLAIMING: Final = ("tests/payments/test_capture_claims.py",)
-CAPTURING: Final = ("tests/payments/test_capturing.py",)
+CAPTURING: Final = (
+    "tests/payments/test_capturing.py",
+    "tests/payments/test_lasting_approvals.py",
+)
 # The rules are judged by their own test alone, which needs no database.
 RULES: Final = ("Verdict", "decide", "_decide_paid", "_refund_of", "_releasable")
 WRITING: Final = ("settle", "keep", "keep_unknown", "evidence_fields", "_refund")
