@@ -3,9 +3,11 @@
 The channel is the purse of `tests.schedules.tills`.
 """
 
+import itertools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Concatenate, Final, ParamSpec, TypeVar, cast
 
 import asyncpg
@@ -444,3 +446,12 @@ async def test_what_cannot_be_let_go_ends_by_itself(
     assert line["error"] == "it is away"
     gone = replace(settled, attempt=replace(attempt, account="gone"))
     assert await go_on(stage.raw, gone, said(attempt, Outcome.APPROVED)) == gone
+
+
+async def test_who_begins_to_call_too_late_after_the_claim_does_not_call(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = itertools.cycle((0.0, capturing._BEGIN_WITHIN_S))
+    monkeypatch.setattr(capturing, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+    await approve(stage)
+    assert not requests(stage)
