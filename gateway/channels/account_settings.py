@@ -54,6 +54,22 @@ def faults_in(known: Sequence[Setting], texts: Mapping[str, str]) -> list[str]:
     return [fault for each in known if (fault := _fault_of(each, texts[each.name])) is not None]
 
 
+def sound_texts(
+    known: Sequence[Setting],
+    settings: Mapping[str, str],
+    secrets: Mapping[str, str],
+    faults_together: Callable[[Mapping[str, str]], list[str]] = lambda _: [],
+) -> dict[str, str]:
+    """Return what the texts say, or raise ConfigurationError with everything that is wrong.
+
+    `faults_together` judges what only several settings together can get wrong.
+    """
+    texts = texts_of(known, settings, secrets)
+    if faults := faults_in(known, texts) + faults_together(texts):
+        raise ConfigurationError("\n".join(faults))
+    return texts
+
+
 def _fault_of(setting: Setting, text: str) -> str | None:
     if not text and setting.default is not None:
         return None

@@ -22,7 +22,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
 from gateway.channels import signing
-from gateway.channels.account_settings import Setting, base_url, faults_in, texts_of
+from gateway.channels.account_settings import Setting, base_url, sound_texts
 from gateway.channels.alipay_certificates import Trust, read_roots, sn_of, sn_of_roots
 from gateway.channels.alipay_connection import Credentials
 from gateway.channels.chains import common_name_of
@@ -94,11 +94,7 @@ SETTINGS: Final = (
 
 def read_credentials(settings: Mapping[str, str], secrets: Mapping[str, str]) -> Credentials:
     """Return what the texts say, or raise ConfigurationError with every field that is wrong."""
-    given = texts_of(SETTINGS, settings, secrets)
-    faults = faults_in(SETTINGS, given)
-    faults += _faults_of_mode(given)
-    if faults:
-        raise ConfigurationError("\n".join(faults))
+    given = sound_texts(SETTINGS, settings, secrets, _faults_of_mode)
     app_key = _read_app_key("app_key", given["app_key"])
     fixed_keys, trust = _by_public_key(given, app_key) or _by_certificates(given, app_key)
     return Credentials(

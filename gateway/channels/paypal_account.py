@@ -20,8 +20,7 @@ from cryptography.x509 import Certificate
 from msgspec import Struct
 
 from gateway.channels import signing
-from gateway.channels.account_settings import Setting, base_url, faults_in, texts_of
-from gateway.errors import ConfigurationError
+from gateway.channels.account_settings import Setting, base_url, sound_texts
 
 BASE_URL: Final = "https://api-m.paypal.com"
 
@@ -80,10 +79,7 @@ class Credentials(Struct, frozen=True):
 
 def read_credentials(settings: Mapping[str, str], secrets: Mapping[str, str]) -> Credentials:
     """Return what the texts say, or raise ConfigurationError with every field that is wrong."""
-    given = texts_of(SETTINGS, settings, secrets)
-    faults = faults_in(SETTINGS, given)
-    if faults:
-        raise ConfigurationError("\n".join(faults))
+    given = sound_texts(SETTINGS, settings, secrets)
     roots, hosts = given["webhook_root_certs"], given["webhook_cert_hosts"]
     return Credentials(
         client_id=given["client_id"],

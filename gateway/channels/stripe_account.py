@@ -14,8 +14,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from gateway.channels.account_settings import Setting, base_url, faults_in, texts_of
-from gateway.errors import ConfigurationError
+from gateway.channels.account_settings import Setting, base_url, sound_texts
 
 BASE_URL: Final = "https://api.stripe.com"
 
@@ -54,10 +53,7 @@ class Credentials(Struct, frozen=True):
 
 def read_credentials(settings: Mapping[str, str], secrets: Mapping[str, str]) -> Credentials:
     """Return what the texts say, or raise ConfigurationError with every field that is wrong."""
-    given = texts_of(SETTINGS, settings, secrets)
-    faults = faults_in(SETTINGS, given)
-    if faults:
-        raise ConfigurationError("\n".join(faults))
+    given = sound_texts(SETTINGS, settings, secrets)
     return Credentials(
         secret_key=given["secret_key"],
         webhook_secret=given["webhook_secret"].encode(),

@@ -22,7 +22,7 @@ from cryptography.x509 import Certificate
 from msgspec import Struct
 
 from gateway.channels import signing
-from gateway.channels.account_settings import Setting, base_url, faults_in, texts_of
+from gateway.channels.account_settings import Setting, base_url, sound_texts
 from gateway.channels.unionpay_trust import TEST_NAME, UNIONPAYS_NAME, Trust
 from gateway.errors import ConfigurationError
 
@@ -72,10 +72,7 @@ def read_credentials(settings: Mapping[str, str], secrets: Mapping[str, str]) ->
 
     Opening the .pfx takes a tenth of a second, which is paid once for an account in a process.
     """
-    given = texts_of(SETTINGS, settings, secrets)
-    faults = faults_in(SETTINGS, given)
-    if faults:
-        raise ConfigurationError("\n".join(faults))
+    given = sound_texts(SETTINGS, settings, secrets)
     key, certificate = _read_pfx(given["pfx"], given["pfx_password"])
     gateway = given["base_url"].rstrip("/")
     # Who signs in the test environment is nobody in the real one.

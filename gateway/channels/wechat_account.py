@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.channels import signing
-from gateway.channels.account_settings import Setting, base_url, faults_in, texts_of
+from gateway.channels.account_settings import Setting, base_url, sound_texts
 from gateway.channels.wechat_connection import Credentials
 from gateway.channels.wechat_keys import PlatformKey, platform_keys_of
 from gateway.errors import ConfigurationError
@@ -78,12 +78,7 @@ SETTINGS: Final = (
 
 def read_credentials(settings: Mapping[str, str], secrets: Mapping[str, str]) -> Credentials:
     """Return what the texts say, or raise ConfigurationError with every field that is wrong."""
-    given = texts_of(SETTINGS, settings, secrets)
-    faults = faults_in(SETTINGS, given)
-    if bool(given["public_key"]) != bool(given["public_key_id"]):
-        faults.append("public_key and public_key_id: give both, or neither")
-    if faults:
-        raise ConfigurationError("\n".join(faults))
+    given = sound_texts(SETTINGS, settings, secrets, _faults_of_mode)
     fixed_keys = _fixed_keys(given)
     download = given["download_certificates"] == "yes"
     if not fixed_keys and not download:
@@ -104,6 +99,12 @@ def read_credentials(settings: Mapping[str, str], secrets: Mapping[str, str]) ->
         oauth_base_url=given["oauth_base_url"].rstrip("/"),
         oauth_api_base_url=given["oauth_api_base_url"].rstrip("/"),
     )
+
+
+def _faults_of_mode(given: Mapping[str, str]) -> list[str]:
+    if bool(given["public_key"]) != bool(given["public_key_id"]):
+        return ["public_key and public_key_id: give both, or neither"]
+    return []
 
 
 def _fixed_keys(given: Mapping[str, str]) -> dict[str, PlatformKey]:
