@@ -28,12 +28,11 @@ from gateway.channels.alipay_wire import (
     write_certificate_query,
 )
 from gateway.channels.base import Clock
-from gateway.channels.downloads import MOST_ANSWERED, MOST_DOWNLOADED, read_within
+from gateway.channels.downloads import MOST_ANSWERED, MOST_DOWNLOADED, downloading, read_within
 from gateway.channels.forms import text_to_sign
 from gateway.errors import BadCallback, ChannelUnavailable
 
 DEADLINE_S: Final = 5.0
-DOWNLOAD_DEADLINE_S: Final = 60.0
 SIGN_TYPE: Final = "RSA2"
 
 
@@ -103,20 +102,13 @@ class Connection:
 
     async def download(self, url: str) -> bytes:
         """Return a file that a signed answer named. Raises ChannelUnavailable."""
-        try:
-            async with (
-                asyncio.timeout(DOWNLOAD_DEADLINE_S),
-                self._http.get(URL(url, encoded=True), allow_redirects=False) as response,
-            ):
-                if response.status != 200:
-                    raise ChannelUnavailable(f"no file: HTTP {response.status}")
-                return await read_within(response, MOST_DOWNLOADED)
-        except ValueError as error:
-            raise ChannelUnavailable("the answer names a file by what is no URL") from error
-        except TimeoutError as error:
-            raise ChannelUnavailable(f"no file within {DOWNLOAD_DEADLINE_S:g} s") from error
-        except aiohttp.ClientError as error:
-            raise ChannelUnavailable(f"no file: {type(error).__name__}") from error
+        async with (
+            downloading(),
+            self._http.get(URL(url, encoded=True), allow_redirects=False) as response,
+        ):
+            if response.status != 200:
+                raise ChannelUnavailable(f"no file: HTTP {response.status}")
+            return await read_within(response, MOST_DOWNLOADED)
 
     def link(self, method: Method, content: str, *, notify_url: str, return_url: str) -> str:
         """Return the URL that a browser opens to pay. Alipay hears of it only then."""

@@ -3,8 +3,11 @@
 What is packed small can be large without end, so the limit is for what comes out, too.
 """
 
+import asyncio
 import struct
 import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from io import BytesIO
 from typing import Final
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
@@ -15,6 +18,7 @@ from gateway.errors import ChannelUnavailable
 
 MOST_ANSWERED: Final = 1 << 20  # an answer to a call
 MOST_DOWNLOADED: Final = 16 << 20  # a file as it is packed
+DOWNLOAD_DEADLINE_S: Final = 60.0
 MOST_UNPACKED: Final = 64 << 20  # all of it, unpacked: some 200,000 lines
 
 _MOST_FILES: Final = 16
@@ -31,6 +35,20 @@ _NO_ZIP: Final = (
     RuntimeError,
     ValueError,
 )
+
+
+@asynccontextmanager
+async def downloading() -> AsyncIterator[None]:
+    """Fetch a file that an answer named, within the deadline; else raise ChannelUnavailable."""
+    try:
+        async with asyncio.timeout(DOWNLOAD_DEADLINE_S):
+            yield
+    except ValueError as error:
+        raise ChannelUnavailable("the answer names a file by what is no URL") from error
+    except TimeoutError as error:
+        raise ChannelUnavailable(f"no file within {DOWNLOAD_DEADLINE_S:g} s") from error
+    except aiohttp.ClientError as error:
+        raise ChannelUnavailable(f"no file: {type(error).__name__}") from error
 
 
 async def read_within(answer: aiohttp.ClientResponse, most: int) -> bytes:

@@ -14,7 +14,12 @@ import aiohttp
 from gateway import __version__
 from gateway.channels import signing
 from gateway.channels.base import Clock
-from gateway.channels.downloads import MOST_ANSWERED, MOST_DOWNLOADED, read_within
+from gateway.channels.downloads import (
+    DOWNLOAD_DEADLINE_S,
+    MOST_ANSWERED,
+    MOST_DOWNLOADED,
+    read_within,
+)
 from gateway.channels.forms import read_fields
 from gateway.channels.unionpay_account import Credentials
 from gateway.channels.unionpay_trust import Believed, digest_to_sign
@@ -29,7 +34,6 @@ from gateway.channels.unionpay_wire import (
 from gateway.errors import BadCallback, ChannelUnavailable
 
 DEADLINE_S: Final = 5.0
-DOWNLOAD_DEADLINE_S: Final = 60.0
 
 Body = TypeVar("Body")
 

@@ -18,7 +18,7 @@ from yarl import URL
 from gateway import __version__
 from gateway.channels import signing
 from gateway.channels.base import Clock
-from gateway.channels.downloads import MOST_ANSWERED, MOST_DOWNLOADED, read_within
+from gateway.channels.downloads import MOST_ANSWERED, MOST_DOWNLOADED, downloading, read_within
 from gateway.channels.wechat_codes import sentence_of
 from gateway.channels.wechat_keys import (
     SIGNATURE_TYPE,
@@ -30,7 +30,6 @@ from gateway.channels.wechat_wire import Answer
 from gateway.errors import BadCallback, ChannelUnavailable, UnknownKey
 
 DEADLINE_S: Final = 5.0
-DOWNLOAD_DEADLINE_S: Final = 60.0
 CERTIFICATES: Final = "/v3/certificates"
 
 
@@ -113,16 +112,9 @@ class Connection:
 
         It is asked for where all else is: what is signed with our key goes to no other host.
         """
-        try:
+        async with downloading():
             target = URL(url, encoded=True).raw_path_qs.removeprefix(self._path)
-            async with asyncio.timeout(DOWNLOAD_DEADLINE_S):
-                return await self._send("GET", target, b"", MOST_DOWNLOADED)
-        except ValueError as error:
-            raise ChannelUnavailable("the answer names a file by what is no URL") from error
-        except TimeoutError as error:
-            raise ChannelUnavailable(f"no file within {DOWNLOAD_DEADLINE_S:g} s") from error
-        except aiohttp.ClientError as error:
-            raise ChannelUnavailable(f"no file: {type(error).__name__}") from error
+            return await self._send("GET", target, b"", MOST_DOWNLOADED)
 
     def sign(self, *lines: str) -> str:
         """Sign lines that each end in a line break, as the merchant; inline, see `signing`."""
