@@ -71,9 +71,6 @@ class PayPalGate:
             return None
         return _plain_error("invalid_token", "Token signature verification failed")
 
-    def forget_tokens(self) -> None:
-        self._tokens.clear()
-
     def answer(self, status: int, body: object) -> web.Response:
         text = msgspec.json.encode(body)
         if self._faults.spoils_answer(KIND):
